@@ -3,118 +3,173 @@
 `pip install .`, `pip install -e .` and `python protos/generate.py` all end here. The result is never
 committed: Python modules, their type stubs, and for CRI, whose names are unique in one proto package,
 a flat package (`from api.wire import criv1`) so that callers need not know which file holds a message.
+
+Everything is compiled into a temporary folder first, and then only the files that differ are put in
+place, each by a rename: a program that imports `api.wire` meanwhile never finds a module missing or
+half written.
 """
 
 from __future__ import annotations
 
+import os
 import shutil
 import sys
+import tempfile
 from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from google.protobuf.descriptor_pb2 import FileDescriptorProto
     from hatchling.builders.hooks.plugin.interface import BuildHookInterface
+
+    Hook = BuildHookInterface[object]  # type: ignore[type-var]
 else:
     try:
-        from hatchling.builders.hooks.plugin.interface import BuildHookInterface
+        from hatchling.builders.hooks.plugin.interface import BuildHookInterface as Hook
     except ImportError:  # run as a script in an environment without hatchling
-        BuildHookInterface = object
+        Hook = object
 
 FLAT_PACKAGES = ("criv1",)
 """Packages below `api/wire` whose messages and stubs are also exported by the package itself."""
 
+WIRE = Path("api", "wire")
+"""The folder, below the project's root and below `protos`, that holds one package per folder."""
 
-class GenerateWire(BuildHookInterface):  # type: ignore[type-arg]
+
+class GenerateWire(Hook):
     """Hatchling's entry point: regenerates the wire modules before the package is collected."""
 
     PLUGIN_NAME = "custom"
 
-    def initialize(self, version: str, build_data: dict[str, object]) -> None:  # noqa: ARG002
+    def initialize(self, version: str, build_data: dict[str, object]) -> None:
         """Generate into the source tree, from where both wheels and editable installs take it."""
         generate(Path(self.root))
 
 
 def generate(root: Path) -> None:
-    """Compile every .proto below `root`/protos into `root`/api/wire, replacing what was there.
+    """Compile every .proto below `root`/protos into `root`/api/wire, replacing what differs there.
 
     Raises RuntimeError when protoc refuses a file; protoc itself has then named the line on stderr.
     """
+    with tempfile.TemporaryDirectory(prefix="cri-shim-wire-") as folder:
+        output = Path(folder)
+        files = compile_protos(root / "protos", output)
+        _drop_empty_services(output, files)
+        _write_packages(output / WIRE, files)
+        _put_in_place(output / WIRE, root / WIRE)
+
+
+def compile_protos(source: Path, output: Path) -> list[FileDescriptorProto]:
+    """Run protoc once over every file below `source`, into `output`; return what the files declare."""
+    from google.protobuf.descriptor_pb2 import FileDescriptorSet
     from grpc_tools import protoc
 
-    source, target = root / "protos", root / "api" / "wire"
-    files = sorted(str(path) for path in source.rglob("*.proto"))
-    shutil.rmtree(target, ignore_errors=True)
-    # The protoc plugins of mypy-protobuf are installed beside the interpreter that runs the build.
-    scripts = Path(sys.executable).parent
+    descriptors = output / "descriptors.pb"
     status = protoc.main(
         [
             "protoc",
             f"-I{source}",
             f"-I{resources.files('grpc_tools') / '_proto'}",
-            *(f"--plugin={found}" for found in _plugins(scripts)),
-            f"--python_out={root}",
-            f"--grpc_python_out={root}",
-            f"--mypy_out=quiet:{root}",
-            f"--mypy_grpc_out=quiet,only_async:{root}",
-            *files,
+            *_plugins(),
+            f"--python_out={output}",
+            f"--grpc_python_out={output}",
+            f"--mypy_out=quiet:{output}",
+            f"--mypy_grpc_out=quiet,only_async:{output}",
+            f"--descriptor_set_out={descriptors}",
+            *sorted(str(path) for path in source.rglob("*.proto")),
         ]
     )
     if status:
         raise RuntimeError(f"protoc failed with status {status} on the files below {source}")
-    for folder in [target, *(path for path in target.rglob("*") if path.is_dir())]:
-        (folder / "__init__.py").write_text(_package_text(folder))
-    (target / "py.typed").write_text("")
+    return list(FileDescriptorSet.FromString(descriptors.read_bytes()).file)
 
 
-def _plugins(scripts: Path) -> list[str]:
-    names = ("protoc-gen-mypy", "protoc-gen-mypy_grpc")
-    found = [shutil.which(name, path=f"{scripts}") or shutil.which(name) for name in names]
-    if None in found:
-        raise RuntimeError(f"{' and '.join(names)} are not on PATH: pip install mypy-protobuf")
-    return [f"{name}={path}" for name, path in zip(names, found, strict=True)]
+def _plugins() -> list[str]:
+    """The options that name mypy-protobuf's plugins, installed beside the interpreter that runs the build."""
+    options = []
+    for name in ("protoc-gen-mypy", "protoc-gen-mypy_grpc"):
+        found = shutil.which(name, path=str(Path(sys.executable).parent)) or shutil.which(name)
+        if found is None:
+            raise RuntimeError(f"{name} is not on PATH: pip install mypy-protobuf")
+        options.append(f"--plugin={name}={found}")
+    return options
 
 
-def _package_text(folder: Path) -> str:
-    if folder.name not in FLAT_PACKAGES:
-        return '"""Generated by protos/generate.py."""\n'
+def _module(file: FileDescriptorProto) -> str:
+    """The generated module's name without folder and ending: `containers_pb2`."""
+    return f"{Path(file.name).stem}_pb2"
+
+
+def _drop_empty_services(output: Path, files: list[FileDescriptorProto]) -> None:
+    """Remove the service modules that the gRPC plugins write even for files that declare no service."""
+    for file in files:
+        if not file.service:
+            for ending in (".py", ".pyi"):
+                (output / file.name).with_name(f"{_module(file)}_grpc{ending}").unlink(missing_ok=True)
+
+
+def _write_packages(wire: Path, files: list[FileDescriptorProto]) -> None:
+    (wire / "py.typed").touch()
+    (wire / "__init__.py").write_text('"""Generated by protos/generate.py."""\n')
+    for folder in (path for path in wire.iterdir() if path.is_dir()):
+        text = '"""Generated by protos/generate.py."""\n'
+        if folder.name in FLAT_PACKAGES:
+            members = [file for file in files if Path(file.name).parent.name == folder.name]
+            text = _flat_package(members)
+        (folder / "__init__.py").write_text(text)
+
+
+def _flat_package(files: list[FileDescriptorProto]) -> str:
+    """The text of an `__init__.py` that exports every message, enum, enum value, stub and servicer."""
     lines = ['"""Generated by protos/generate.py: every name of the package, from whichever file."""', ""]
-    for module in sorted(folder.glob("*_pb2.py")):
-        names = _message_names(folder, module.stem)
-        if names:
-            exports = ", ".join(f"{name} as {name}" for name in names)
-            lines.append(f"from .{module.stem} import {exports}")
-    for module in sorted(folder.glob("*_service_pb2_grpc.py")):
-        service = "".join(part.title() for part in module.stem.removesuffix("_pb2_grpc").split("_"))
-        names = [f"{service}Stub", f"{service}Servicer", f"add_{service}Servicer_to_server"]
-        lines.append(f"from .{module.stem} import {', '.join(f'{name} as {name}' for name in names)}")
+    for file in files:
+        lines += [f"from .{_module(file)} import {name} as {name}" for name in declared_names(file)]
+        lines += [f"from .{_module(file)}_grpc import {name} as {name}" for name in service_names(file)]
     return "\n".join(lines) + "\n"
 
 
-def _message_names(folder: Path, module: str) -> list[str]:
-    """Top-level message, enum and enum value names, read from the .proto beside the generated module."""
-    from google.protobuf import descriptor_pb2
-
-    root = folder.parent.parent.parent
-    proto = root / "protos" / "api" / "wire" / folder.name / f"{module.removesuffix('_pb2')}.proto"
-    descriptors = _descriptors(root / "protos", proto)
-    assert isinstance(descriptors, descriptor_pb2.FileDescriptorProto)  # noqa: S101
-    names = [message.name for message in descriptors.message_type]
-    for enum in descriptors.enum_type:
+def declared_names(file: FileDescriptorProto) -> list[str]:
+    """What the message module of `file` holds at its top level: messages, enums and their values."""
+    names = [message.name for message in file.message_type]
+    for enum in file.enum_type:
         names += [enum.name, *(value.name for value in enum.value)]
     return names
 
 
-def _descriptors(source: Path, proto: Path) -> object:
-    import tempfile
+def service_names(file: FileDescriptorProto) -> list[str]:
+    """What the gRPC module of `file` holds for each service: client stub, servicer, registration."""
+    return [
+        name
+        for service in file.service
+        for name in (
+            f"{service.name}Stub",
+            f"{service.name}Servicer",
+            f"add_{service.name}Servicer_to_server",
+        )
+    ]
 
-    from google.protobuf import descriptor_pb2
-    from grpc_tools import protoc
 
-    with tempfile.NamedTemporaryFile(suffix=".pb") as output:
-        include = resources.files("grpc_tools") / "_proto"
-        protoc.main(["protoc", f"-I{source}", f"-I{include}", f"--descriptor_set_out={output.name}", str(proto)])
-        return descriptor_pb2.FileDescriptorSet.FromString(Path(output.name).read_bytes()).file[0]
+def _put_in_place(fresh: Path, target: Path) -> None:
+    """Make `target` equal to `fresh`, touching only the files that differ."""
+    wanted = {path.relative_to(fresh) for path in fresh.rglob("*") if path.is_file()}
+    for name in sorted(wanted):
+        _replace(target / name, (fresh / name).read_bytes())
+    for path in sorted(target.rglob("*"), reverse=True):
+        if path.is_file() and path.suffix in {".py", ".pyi"} and path.relative_to(target) not in wanted:
+            path.unlink()
+
+
+def _replace(path: Path, data: bytes) -> None:
+    if path.is_file() and path.read_bytes() == data:
+        return
+    path.parent.mkdir(parents=True, exist_ok=True)
+    # Beside its destination, because a rename must not cross file systems.
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=".")
+    with os.fdopen(handle, "wb") as stream:
+        stream.write(data)
+    os.chmod(name, 0o644)
+    os.replace(name, path)
 
 
 if __name__ == "__main__":
