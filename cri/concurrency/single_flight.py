@@ -1,0 +1,105 @@
+"""One attempt per key: a retry joins the attempt that is under way, or receives its finished result.
+
+The kubelet gives up on RunPodSandbox and CreateContainer after a deadline and tries again with the same name.
+Three things can be true then:
+
+    the attempt still runs             -> the retry waits for the same attempt
+    it finished, and nobody received   -> the retry receives the result (hand-over)
+    it finished, and a caller received -> the flight is over; the name belongs to an object, and that is
+                                          for the index to say (AlreadyExists), not for this module
+
+An attempt is therefore a supervised task of its own and does not die with its caller. A failure that nobody
+received is dropped (the attempt has undone itself) and the next call starts afresh. A result that nobody
+claims within `unclaimed_seconds` is given to `reap`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Coroutine
+from dataclasses import dataclass, field
+from typing import Generic, TypeVar
+
+import structlog
+
+from cri.concurrency.supervision import Supervisor
+
+R = TypeVar("R")
+log = structlog.get_logger(__name__)
+
+UNCLAIMED_SECONDS = 600.0
+
+
+@dataclass(slots=True)
+class _Flight(Generic[R]):
+    task: asyncio.Task[R]
+    began: float
+    waiters: int = 0
+    reaper: asyncio.Task[None] | None = None
+    claimed: asyncio.Event = field(default_factory=asyncio.Event)
+
+
+class SingleFlight(Generic[R]):
+    """Attempts by key (the CRI name of a sandbox or container)."""
+
+    def __init__(
+        self,
+        supervisor: Supervisor,
+        *,
+        reap: Callable[[R], Awaitable[None]],
+        unclaimed_seconds: float = UNCLAIMED_SECONDS,
+    ) -> None:
+        """`reap(result)` undoes a finished attempt whose result no caller came for."""
+        self._supervisor = supervisor
+        self._reap = reap
+        self._unclaimed_seconds = unclaimed_seconds
+        self._flights: dict[str, _Flight[R]] = {}
+
+    @property
+    def keys(self) -> frozenset[str]:
+        """Keys with an attempt that runs or whose result waits to be claimed."""
+        return frozenset(self._flights)
+
+    async def run(self, key: str, attempt: Callable[[], Coroutine[object, object, R]]) -> R:
+        """Join or start the attempt for `key` and return its result; raises what the attempt raises."""
+        flight = self._flights.get(key)
+        if flight is None:
+            loop = asyncio.get_running_loop()
+            flight = _Flight(self._supervisor.start(f"attempt {key}", attempt()), loop.time())
+            self._flights[key] = flight
+            flight.task.add_done_callback(lambda _task: self._ended(key, flight))
+        else:
+            log.info("joined the attempt under way", key=key, done=flight.task.done())
+        flight.waiters += 1
+        try:
+            result = await asyncio.shield(flight.task)
+        finally:
+            flight.waiters -= 1
+        self._over(key, flight)
+        return result
+
+    def claim(self, key: str) -> None:
+        """Note that a client uses the result under `key` (it named the object's id): it will not be reaped."""
+        flight = self._flights.get(key)
+        if flight is not None and flight.task.done():
+            self._over(key, flight)
+
+    def _ended(self, key: str, flight: _Flight[R]) -> None:
+        failed = flight.task.cancelled() or flight.task.exception() is not None
+        if failed:
+            self._over(key, flight)
+        elif flight.waiters == 0:
+            flight.reaper = self._supervisor.start(f"unclaimed {key}", self._expire(key, flight))
+
+    def _over(self, key: str, flight: _Flight[R]) -> None:
+        flight.claimed.set()
+        if self._flights.get(key) is flight:
+            del self._flights[key]
+
+    async def _expire(self, key: str, flight: _Flight[R]) -> None:
+        try:
+            await asyncio.wait_for(flight.claimed.wait(), self._unclaimed_seconds)
+        except TimeoutError:
+            log.warning("no caller came for the result, undoing it", key=key)
+            self._over(key, flight)
+            await self._reap(flight.task.result())

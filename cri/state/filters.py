@@ -1,0 +1,37 @@
+"""Which sandboxes and containers a List request asks for (CRI: all conditions of a filter are ANDed).
+
+An absent or empty condition matches everything; ids match by prefix, as crictl sends them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from api.wire import criv1
+from cri.state.container import Container
+from cri.state.container_status import CRI_STATES
+from cri.state.sandbox import Sandbox
+
+
+def sandbox_matches(sandbox: Sandbox, wanted: criv1.PodSandboxFilter) -> bool:
+    """Whether ListPodSandbox with this filter shows the sandbox."""
+    return (
+        sandbox.id.startswith(wanted.id)
+        and (not wanted.HasField("state") or sandbox.state == wanted.state.state)
+        and labels_match(sandbox.config.labels, wanted.label_selector)
+    )
+
+
+def container_matches(container: Container, wanted: criv1.ContainerFilter) -> bool:
+    """Whether ListContainers with this filter shows the container."""
+    return (
+        container.id.startswith(wanted.id)
+        and container.record.sandbox_id.startswith(wanted.pod_sandbox_id)
+        and (not wanted.HasField("state") or CRI_STATES[container.status.phase] == wanted.state.state)
+        and labels_match(container.config.labels, wanted.label_selector)
+    )
+
+
+def labels_match(labels: Mapping[str, str], selector: Mapping[str, str]) -> bool:
+    """Whether `labels` has every pair of `selector`."""
+    return all(labels.get(key) == value for key, value in selector.items())

@@ -1,0 +1,49 @@
+"""A live pod sandbox: its record and what is known of it now."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass, field
+
+from api.wire import criv1
+from cri.state.records import SandboxRecord
+
+
+@dataclass(slots=True, eq=False)
+class Sandbox:
+    """One pod sandbox. Operations on it hold `lock`; lists and statuses read without it."""
+
+    record: SandboxRecord
+    ready: bool = False
+    """READY in CRI's sense: the pod's namespaces are held and intact."""
+    pid: int = 0
+    """Host pid of the sandbox process, 0 without one."""
+    network_released: bool = False
+    """CNI DEL has succeeded and the namespace is gone; StopPodSandbox need not do it again."""
+    snapshotter: str = ""
+    image_id: str = ""
+    lock: asyncio.Lock = field(default_factory=asyncio.Lock)
+    ended: asyncio.Event = field(default_factory=asyncio.Event)
+    """Set while the sandbox process is known to be gone."""
+    task_deleted: asyncio.Event = field(default_factory=asyncio.Event)
+    """Set once containerd holds no task for the sandbox any more."""
+    removing: bool = False
+
+    @property
+    def id(self) -> str:
+        """The pod sandbox id, which is the id of its containerd container."""
+        return self.record.id
+
+    @property
+    def config(self) -> criv1.PodSandboxConfig:
+        """The configuration of the request, never changed."""
+        return self.record.config
+
+    @property
+    def state(self) -> criv1.PodSandboxState:
+        """The state that CRI reports."""
+        return criv1.SANDBOX_READY if self.ready else criv1.SANDBOX_NOTREADY
+
+    def __str__(self) -> str:
+        metadata = self.config.metadata
+        return f"pod sandbox {self.id[:13]} ({metadata.namespace}/{metadata.name})"
