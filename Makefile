@@ -1,0 +1,66 @@
+# cri-shim's commands. `make help` lists them; every one of them works from a clean clone on Debian 12, as root.
+
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DELETE_ON_ERROR:
+.DEFAULT_GOAL := help
+
+PYTHON ?= python3
+BIN := .venv/bin
+export PYTHON
+
+# What pip installed, and what the protos generated: each is made again when its sources change.
+INSTALLED := .venv/.installed
+WIRE := api/wire/py.typed
+
+.NOTPARALLEL:
+.PHONY: help run test lint unit e2e bench format venv clean packages-run packages-test
+
+help: ## list these commands
+	@sed -n 's/^\([a-z0-9-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 16
+
+run: packages-run $(WIRE) ## serve on a private containerd and run a two-container pod on it; Ctrl-C ends
+	@deploy/examples/run.sh
+
+test: lint unit e2e ## everything that CI checks
+
+lint: $(WIRE) ## formatting, lint, types, import contracts
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports --no-logo
+
+unit: packages-test $(WIRE) ## unit tests, in parallel
+	$(BIN)/pytest tests -n auto
+
+e2e: packages-test $(WIRE) ## end-to-end tests on a private containerd with runc, CNI plugins and a registry
+	$(BIN)/pytest e2e
+
+bench: packages-test $(WIRE) ## the same operations on containerd's own CRI plugin and here, side by side
+	$(BIN)/python -m e2e.bench
+
+format: $(WIRE) ## rewrite the sources as `make lint` wants them
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+venv: $(WIRE) ## the virtual environment with the package and its development tools
+
+clean: ## remove the virtual environment and everything generated
+	rm -rf .venv api/wire dist build .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+packages-run:
+	@deploy/install/debian-packages.sh run
+
+packages-test:
+	@deploy/install/debian-packages.sh test
+
+$(INSTALLED): pyproject.toml protos/generate.py | packages-run
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "cri-shim needs Python 3.11 or later")'
+	$(PYTHON) -m venv .venv
+	$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[dev]'
+	@touch $@
+
+$(WIRE): $(INSTALLED) $(shell find protos -name '*.proto')
+	$(BIN)/python protos/generate.py
+	@touch $@
