@@ -1,0 +1,1 @@
+"""Command line, configuration, assembly and life cycle of the process."""
