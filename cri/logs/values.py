@@ -1,0 +1,50 @@
+"""The values that cross the border between server and log keeper: what to follow, and what came of it.
+
+Imported by the keeper process too, so nothing here may pull in asyncio, gRPC or structlog.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+DEFAULT_MAX_LINE = 16384
+
+
+@dataclass(frozen=True, slots=True)
+class Followed:
+    """One container's output: where it comes out and where it goes.
+
+    `stdout` and `stderr` are FIFOs that exist already; `stderr` is None with a terminal, where the kernel
+    merges both. `log_path` None means: drain and discard. `max_line` is the longest record in bytes before a
+    line is split (containerd's `max_container_log_line_size`); 0 or less means no limit.
+    """
+
+    container_id: str
+    stdout: Path
+    stderr: Path | None
+    log_path: Path | None
+    terminal: bool = False
+    max_line: int = DEFAULT_MAX_LINE
+
+
+@dataclass(frozen=True, slots=True)
+class PumpCounters:
+    """What happened to one container's output since the keeper follows it. Bytes are the container's own."""
+
+    bytes: int = 0
+    """Bytes read from stdout and stderr together."""
+    lines: int = 0
+    """Records made, pieces of split lines included."""
+    split_lines: int = 0
+    """Pieces that were cut off because a line was longer than `max_line`."""
+    lost_bytes: int = 0
+    """Bytes of log records (headers included) that could not be written."""
+    lost_lines: int = 0
+    """Records that could not be written, in part or at all."""
+    skipped_bytes: int = 0
+    """Bytes that live subscribers were too slow to receive; the log has them."""
+    last_error: str = ""
+    """The newest error on the log file with its path, empty when there was none."""
+    finished: bool = False
+    """True once every stream has ended and is written."""
