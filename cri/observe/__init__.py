@@ -1,1 +1,1 @@
-"""What the server tells about itself: stages, Prometheus, structured logs, task dumps. Knows nothing of CRI objects."""
+"""What the server tells about itself: stages, Prometheus, structured logs, task dumps; no CRI objects."""

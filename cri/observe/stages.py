@@ -1,10 +1,10 @@
 """Operations and the named stages that they consist of: who is busy with what, and since when.
 
 An *operation* is one piece of work that a caller waits for ("RunPodSandbox" of one sandbox); a *stage* is a
-named part of it ("netns", "cni:bridge", "task-start"). The operation travels in a context variable, so code far
-below needs no extra parameter: tasks started inside an operation inherit it and their stages land in the same
-list, which is why stages may overlap (parallel children) as well as nest. Outside of an operation a stage
-costs one look-up and records nothing.
+named part of it ("netns", "cni:bridge", "task-start"). The operation travels in a context variable, so code
+far below needs no extra parameter: tasks started inside an operation inherit it and their stages land in the
+same list, which is why stages may overlap (parallel children) as well as nest. Outside of an operation a
+stage costs one look-up and records nothing.
 
 Everything that explains slowness reads from here: the histograms, the slow-operation log line, the live
 listing of what is in flight, timelines and spans. So this module must never make an operation fail: hooks
@@ -16,12 +16,15 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable, Mapping
-from contextlib import AbstractContextManager
 from contextvars import ContextVar, Token
 from dataclasses import dataclass, field
-from types import TracebackType
+from typing import TYPE_CHECKING
 
 import structlog
+
+if TYPE_CHECKING:
+    from contextlib import AbstractContextManager
+    from types import TracebackType
 
 log = structlog.get_logger(__name__)
 
@@ -183,7 +186,7 @@ class _OperationScope:
         for hook in tuple(_finished_hooks):
             try:
                 hook(ended)
-            except Exception:  # noqa: BLE001 - watching an operation must not make it fail
+            except Exception:
                 log.exception("hook on a finished operation failed", operation=ended.name)
 
 

@@ -1,0 +1,118 @@
+"""The HTTP server that answers `/metrics` and `/healthz`: loopback TCP or a Unix socket.
+
+Rendering thousands of series is tens of milliseconds of pure Python, so it runs in a thread, one at a time;
+a scrape that comes while one is rendered waits for its own turn.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import structlog
+from aiohttp import web
+from prometheus_client.exposition import choose_encoder
+
+from cri.errors import InvalidArgument, Unavailable
+
+if TYPE_CHECKING:
+    from cri.observe.metrics import Metrics
+
+log = structlog.get_logger(__name__)
+
+UNIX_PREFIX = "unix://"
+SOCKET_MODE = 0o600
+SHUTDOWN_SECONDS = 1.0
+HIGHEST_PORT = 65535
+
+Health = Callable[[], str | None]
+"""Says what is wrong, None when all is well."""
+
+
+@contextlib.asynccontextmanager
+async def serve_metrics(address: str, metrics: Metrics, health: Health = lambda: None) -> AsyncIterator[str]:
+    """Serve until the block ends; yields the address in use (the port chosen, if 0 was asked for).
+
+    `address` is "host:port", "[v6]:port", "unix:///path", or "" for none (nothing is served, "" yielded).
+    Raises InvalidArgument for an address that cannot be read, Unavailable when it cannot be listened on.
+    """
+    if not address:
+        yield ""
+        return
+    runner = web.AppRunner(
+        _application(metrics, health),
+        handle_signals=False,
+        access_log=None,
+        shutdown_timeout=SHUTDOWN_SECONDS,
+    )
+    await runner.setup()
+    try:
+        site = _site(runner, address)
+        try:
+            await site.start()
+        except OSError as error:
+            raise Unavailable(f"metrics: cannot listen on {address}: {error.strerror or error}") from error
+        if isinstance(site, web.UnixSite):
+            await asyncio.to_thread(_unix_path(address).chmod, SOCKET_MODE)
+        bound = _bound(address, runner)
+        log.info("metrics are served", address=bound)
+        yield bound
+    finally:
+        await runner.cleanup()
+
+
+def split_host_port(address: str) -> tuple[str, int]:
+    """Split "host:port" or "[v6]:port". Raises InvalidArgument naming the address."""
+    host, separator, port = address.rpartition(":")
+    if (
+        not separator
+        or not port.isdecimal()
+        or int(port) > 65535
+        or (":" in host and not host.startswith("["))
+    ):
+        raise InvalidArgument(f'address "{address}" is not HOST:PORT, [IPV6]:PORT or unix:///PATH')
+    return host.removeprefix("[").removesuffix("]"), int(port)
+
+
+def _site(runner: web.AppRunner, address: str) -> web.BaseSite:
+    if address.startswith(UNIX_PREFIX):
+        path = _unix_path(address)
+        path.unlink(missing_ok=True)  # a socket left by a killed server; the path is ours alone
+        return web.UnixSite(runner, str(path))
+    host, port = split_host_port(address)
+    return web.TCPSite(runner, host or "127.0.0.1", port, reuse_address=True)
+
+
+def _unix_path(address: str) -> Path:
+    return Path(address.removeprefix(UNIX_PREFIX))
+
+
+def _bound(address: str, runner: web.AppRunner) -> str:
+    first = next(iter(runner.addresses), None)
+    if not isinstance(first, tuple):
+        return address
+    host, port = first[0], first[1]
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
+def _application(metrics: Metrics, health: Health) -> web.Application:
+    rendering = asyncio.Lock()
+
+    async def expose(request: web.Request) -> web.Response:
+        encode, content_type = choose_encoder(request.headers.get("Accept", ""))
+        async with rendering:
+            metrics.snapshots.refresh()
+            body = await asyncio.to_thread(encode, metrics.registry)
+        return web.Response(body=body, headers={"Content-Type": content_type})
+
+    async def judge(_request: web.Request) -> web.Response:
+        problem = health()
+        return web.Response(text="ok\n") if problem is None else web.Response(text=f"{problem}\n", status=503)
+
+    application = web.Application()
+    application.router.add_get("/metrics", expose)
+    application.router.add_get("/healthz", judge)
+    return application
