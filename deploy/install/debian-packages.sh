@@ -48,7 +48,7 @@ forbid_service_starts() {
 }
 
 install_packages() {
-  apt-get -qq -y -o Dpkg::Use-Pty=0 -o DPkg::Lock::Timeout=300 --no-install-recommends install "$@"
+  apt-get -qq -y -o Dpkg::Use-Pty=0 -o DPkg::Lock::Timeout=300 --no-install-recommends install "$@" >/dev/null
 }
 
 main() {

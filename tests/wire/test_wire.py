@@ -1,4 +1,4 @@
-"""The .proto files: they describe the real wire, explain each element, and the generated packages are whole."""
+"""The .proto files: they describe the real wire and explain each element; generated packages are whole."""
 
 from __future__ import annotations
 
