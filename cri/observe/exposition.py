@@ -62,6 +62,8 @@ async def serve_metrics(address: str, metrics: Metrics, health: Health = lambda:
         yield bound
     finally:
         await runner.cleanup()
+        if address.startswith(UNIX_PREFIX):
+            _unix_path(address).unlink(missing_ok=True)
 
 
 def split_host_port(address: str) -> tuple[str, int]:

@@ -11,8 +11,8 @@ import inspect
 import itertools
 import secrets
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
-from typing import TYPE_CHECKING, TypeAlias
+from collections.abc import AsyncGenerator, Awaitable, Callable
+from typing import TYPE_CHECKING, Any, Protocol, TypeAlias, TypeVar, cast
 
 import grpc
 import grpc.aio
@@ -23,15 +23,30 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger(__name__)
 
-Context: TypeAlias = "grpc.aio.ServicerContext[object, object]"
-Handler: TypeAlias = "grpc.RpcMethodHandler[object, object]"
-Behaviour: TypeAlias = Callable[[object, Context], object]
+Request = TypeVar("Request")
+Response = TypeVar("Response")
+Handler: TypeAlias = "grpc.RpcMethodHandler[Any, Any]"  # any method's messages pass through here untouched
+Behaviour: TypeAlias = Callable[[object, "CallContext"], object]
+StreamBehaviour: TypeAlias = Callable[[object, "CallContext"], AsyncGenerator[object, None]]
 
 _CODE_NAMES = {code.value[0]: code.name for code in grpc.StatusCode}
 _OUR_FAULT = frozenset({"UNKNOWN", "INTERNAL", "DATA_LOSS"})
 
 
-class ObservingInterceptor(grpc.aio.ServerInterceptor):  # type: ignore[misc] # grpc has no types of its own
+class CallContext(Protocol):
+    """The part of grpc.aio's servicer context that is read here, with the types it really has."""
+
+    def code(self) -> int | grpc.StatusCode | None:
+        """The status code set so far."""
+
+    def details(self) -> str | bytes | None:
+        """The message set so far."""
+
+    def time_remaining(self) -> float | None:
+        """Seconds to the client's deadline, None without one."""
+
+
+class ObservingInterceptor(grpc.aio.ServerInterceptor):
     """Feeds `Metrics` with every call of the server that it is given to."""
 
     def __init__(self, metrics: Metrics) -> None:
@@ -41,13 +56,15 @@ class ObservingInterceptor(grpc.aio.ServerInterceptor):  # type: ignore[misc] # 
 
     async def intercept_service(
         self,
-        continuation: Callable[[grpc.HandlerCallDetails], Awaitable[Handler | None]],
+        continuation: Callable[
+            [grpc.HandlerCallDetails], Awaitable[grpc.RpcMethodHandler[Request, Response] | None]
+        ],
         handler_call_details: grpc.HandlerCallDetails,
-    ) -> Handler | None:
+    ) -> grpc.RpcMethodHandler[Request, Response] | None:
         """Return the method's handler, wrapped (once per method: handlers live as long as the server)."""
         handler = await continuation(handler_call_details)
-        if handler is None:
-            return None
+        if handler is None or handler.request_streaming:  # CRI has no client-streaming method
+            return handler
         path = handler_call_details.method
         known = self._wrapped.get(path)
         if known is None or known[0] is not handler:
@@ -56,29 +73,25 @@ class ObservingInterceptor(grpc.aio.ServerInterceptor):  # type: ignore[misc] # 
         return known[1]
 
     def _wrap(self, method: str, handler: Handler) -> Handler:
+        codec = (handler.request_deserializer, handler.response_serializer)
         if handler.response_streaming:
-            behaviour = handler.stream_stream if handler.request_streaming else handler.unary_stream
-            make = (
-                grpc.stream_stream_rpc_method_handler
-                if handler.request_streaming
-                else grpc.unary_stream_rpc_method_handler
+            behaviour = handler.unary_stream
+            watched: object = (
+                self._watch_stream(method, cast(StreamBehaviour, behaviour))
+                if inspect.isasyncgenfunction(behaviour)
+                else self._watch(method, cast(Behaviour, behaviour))  # it writes through the context
             )
-            watched = self._watch_stream(method, behaviour)
-        else:
-            behaviour = handler.stream_unary if handler.request_streaming else handler.unary_unary
-            make = (
-                grpc.stream_unary_rpc_method_handler
-                if handler.request_streaming
-                else grpc.unary_unary_rpc_method_handler
-            )
-            watched = self._watch_unary(method, behaviour)
-        return make(watched, handler.request_deserializer, handler.response_serializer)
+            return grpc.unary_stream_rpc_method_handler(cast(Any, watched), *codec)
+        watched = self._watch(method, cast(Behaviour, handler.unary_unary))
+        return grpc.unary_unary_rpc_method_handler(cast(Any, watched), *codec)
 
-    def _watch_unary(self, method: str, behaviour: Behaviour) -> Behaviour:
-        async def watched(request: object, context: Context) -> object:
+    def _watch(self, method: str, behaviour: Behaviour) -> Behaviour:
+        async def watched(request: object, context: CallContext) -> object:
             call = _Call(self._metrics, method, next(self._request_ids), context)
             try:
-                answer = await behaviour(request, context)  # type: ignore[misc]
+                answer = behaviour(request, context)
+                if inspect.isawaitable(answer):  # a generated default method is not
+                    answer = await answer
             except BaseException as error:
                 call.failed(error)
                 raise
@@ -87,13 +100,8 @@ class ObservingInterceptor(grpc.aio.ServerInterceptor):  # type: ignore[misc] # 
 
         return watched
 
-    def _watch_stream(self, method: str, behaviour: Behaviour) -> Behaviour:
-        if not inspect.isasyncgenfunction(behaviour):
-            return self._watch_unary(
-                method, behaviour
-            )  # it writes through the context and returns at the end
-
-        async def watched(request: object, context: Context) -> AsyncIterator[object]:
+    def _watch_stream(self, method: str, behaviour: StreamBehaviour) -> StreamBehaviour:
+        async def watched(request: object, context: CallContext) -> AsyncGenerator[object, None]:
             call = _Call(self._metrics, method, next(self._request_ids), context)
             items = behaviour(request, context)
             try:
@@ -114,7 +122,7 @@ class _Call:
 
     __slots__ = ("_began", "_context", "_method", "_metrics")
 
-    def __init__(self, metrics: Metrics, method: str, request_id: str, context: Context) -> None:
+    def __init__(self, metrics: Metrics, method: str, request_id: str, context: CallContext) -> None:
         self._metrics = metrics
         self._method = method
         self._context = context
@@ -154,13 +162,13 @@ _PROCESS = secrets.token_hex(2)
 """Tells this server's request ids from those before its restart."""
 
 
-def _code_name(context: Context, otherwise: str) -> str:
+def _code_name(context: CallContext, otherwise: str) -> str:
     code = context.code()
     if isinstance(code, grpc.StatusCode):
         code = code.value[0]
     return _CODE_NAMES.get(code, otherwise) if code else otherwise
 
 
-def _details(context: Context) -> str:
+def _details(context: CallContext) -> str:
     details = context.details()
     return details.decode(errors="replace") if isinstance(details, bytes) else str(details or "")

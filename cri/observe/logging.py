@@ -1,7 +1,7 @@
 """structlog set up once for the process: one line an event, to stderr, as text or JSON, level changeable.
 
-Text is for people and journald: `TIME LEVEL event in words key=value ...`. A traceback is a value like any other
-(with its newlines escaped) so that a line stays an event; only on a terminal is it printed as such.
+Text is for people and journald: `TIME LEVEL event in words key=value ...`. A traceback is a value like any
+other (with its newlines escaped) so that a line stays an event; only on a terminal is it printed as such.
 What libraries say through the standard library's `logging` comes out in the same shape.
 """
 

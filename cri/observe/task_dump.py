@@ -1,4 +1,4 @@
-"""What every task and thread is doing right now, as text: for SIGUSR1 and for stuck operations in `status -v`.
+"""What every task and thread is doing right now, as text: for SIGUSR1 and the listing of stuck operations.
 
 `Task.get_stack` shows only a suspended task's outermost frame; the interesting one is at the other end of the
 chain of awaits, so the chain is walked here. When the loop itself is stuck no Python signal handler runs:
@@ -32,8 +32,6 @@ def await_chain(task: asyncio.Task[object]) -> list[str]:
         frame, inner = _step(awaiting)
         if frame is not None:
             lines.append(_frame_line(frame))
-        if inner is None and isinstance(awaiting, asyncio.Future):
-            lines.append(f"waiting for {awaiting!r}")
         awaiting = inner
     return lines
 
