@@ -1,0 +1,1 @@
+"""The only place with system calls: mounts, namespaces, FIFOs, processes, cgroups. Knows nothing of CRI."""
