@@ -1,0 +1,243 @@
+"""How one call of containerd is made: channel, headers, deadline, error translation, observation.
+
+The nouns (`containers.py`, `tasks.py`, ...) bind their methods once through a Link and then only call them.
+Nothing in here knows what any service is for.
+
+A Link is a channel seen under one set of headers. The namespace is always there; a lease is put on top with
+`Link.under`, which shares the channel and its stubs, so that it costs next to nothing.
+
+Cancelling the task that awaits a call cancels the RPC, and the daemon's context with it. A call that fails
+because this side closed the channel is Unavailable, not a cancellation: nobody cancelled the caller.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import math
+import time
+from collections.abc import AsyncGenerator, Callable
+from typing import Generic, NoReturn, TypeVar
+from urllib.parse import quote
+
+import grpc
+import grpc.aio
+
+from api.containerd import errors
+
+Request = TypeVar("Request")
+Response = TypeVar("Response")
+Stub = TypeVar("Stub")
+
+CallObserver = Callable[[str, str, str, float], None]
+"""Called once for each finished call: service ("Tasks"), method ("Start"), gRPC code ("OK"), seconds."""
+
+NO_DEADLINE = math.inf
+"""As `timeout=`: the call may take for ever. (None means the client's default.)"""
+
+DEFAULT_TIMEOUT_SECONDS = 120.0
+"""Above the slowest honest unary call, such as removing a big snapshot or creating a task on a loaded node.
+Callers with a deadline of their own cancel long before."""
+
+MESSAGE_BYTES = 16 << 20
+"""containerd's own default for both directions; gRPC's Python default for receiving is a quarter of it."""
+
+CHANNEL_OPTIONS: tuple[tuple[str, str | int], ...] = (
+    # Without this the percent-encoded socket path becomes the :authority, which strict servers refuse.
+    ("grpc.default_authority", "localhost"),
+    ("grpc.max_receive_message_length", MESSAGE_BYTES),
+    ("grpc.max_send_message_length", MESSAGE_BYTES),
+    # A restarted daemon shall be found again at once: gRPC's own back-off grows to two minutes.
+    ("grpc.initial_reconnect_backoff_ms", 100),
+    ("grpc.min_reconnect_backoff_ms", 500),
+    ("grpc.max_reconnect_backoff_ms", 1000),
+    # Clients in one process (two daemons in a test, a new one after a restart) do not share connections.
+    ("grpc.use_local_subchannel_pool", 1),
+    ("grpc.enable_http_proxy", 0),
+)
+
+NAMESPACE_HEADER = "containerd-namespace"
+LEASE_HEADER = "containerd-lease"
+
+
+class Link:
+    """A channel under one set of headers; see the module's text."""
+
+    def __init__(
+        self,
+        address: str,
+        namespace: str,
+        *,
+        timeout: float = DEFAULT_TIMEOUT_SECONDS,
+        observer: CallObserver | None = None,
+    ) -> None:
+        """Open a channel to the unix socket `address`; nothing is sent before the first call."""
+        self.address = address.removeprefix("unix://")
+        self.namespace = namespace
+        self.timeout = timeout
+        self.observer = observer
+        self.metadata = grpc.aio.Metadata((NAMESPACE_HEADER, namespace))
+        self._shared = _Shared(
+            grpc.aio.insecure_channel(f"unix:{quote(self.address)}", options=CHANNEL_OPTIONS)
+        )
+
+    def under(self, lease_id: str) -> Link:
+        """The same channel with every call made on behalf of a lease."""
+        link = Link.__new__(Link)
+        link.__dict__.update(self.__dict__)
+        link.metadata = grpc.aio.Metadata((NAMESPACE_HEADER, self.namespace), (LEASE_HEADER, lease_id))
+        return link
+
+    def stub(self, kind: Callable[[grpc.aio.Channel], Stub]) -> Stub:
+        """The generated stub of a service, made once for each channel."""
+        stub = self._shared.stubs.get(kind)
+        if stub is None:
+            stub = self._shared.stubs[kind] = kind(self._shared.channel)
+        return stub  # type: ignore[return-value]
+
+    @property
+    def closed(self) -> bool:
+        """Whether `close` was called on this link or one that shares its channel."""
+        return self._shared.closed
+
+    async def close(self) -> None:
+        """Close the channel; calls under way end with Unavailable."""
+        self._shared.closed = True
+        await self._shared.channel.close()
+
+    def error(self, service: str, method: str, status: grpc.aio.AioRpcError) -> errors.ContainerdError:
+        """The exception for a call that ended with `status`."""
+        return errors.from_status(
+            status.code(), status.details() or "", service=service, method=method, address=self.address
+        )
+
+    def broken(self, service: str, method: str) -> errors.Unavailable:
+        """The exception for a call that this side's `close` ended or forbade."""
+        return errors.Unavailable(
+            f"containerd at {self.address}: the client was closed before {service}.{method} ended",
+            service=service,
+            method=method,
+        )
+
+    def finished(self, service: str, method: str, code: str, began: float) -> None:
+        """Tell the observer; `began` is of `time.perf_counter`."""
+        if self.observer is not None:
+            self.observer(service, method, code, time.perf_counter() - began)
+
+
+class _Shared:
+    """What all links of one channel share."""
+
+    __slots__ = ("channel", "closed", "stubs")
+
+    def __init__(self, channel: grpc.aio.Channel) -> None:
+        self.channel = channel
+        self.closed = False
+        self.stubs: dict[object, object] = {}
+
+
+def grpc_timeout(timeout: float | None, default: float) -> float | None:
+    """A deadline in seconds as gRPC takes it: None for none, where NO_DEADLINE says so here."""
+    seconds = default if timeout is None else timeout
+    return None if seconds == NO_DEADLINE else seconds
+
+
+class Unary(Generic[Request, Response]):
+    """A bound method with one request and one response."""
+
+    __slots__ = ("_call", "_default", "_link", "_method", "_service")
+
+    def __init__(
+        self,
+        link: Link,
+        call: grpc.aio.UnaryUnaryMultiCallable[Request, Response],
+        service: str,
+        method: str,
+        *,
+        timeout: float | None = None,
+    ) -> None:
+        """`timeout` is this method's default in seconds, if it is not the client's."""
+        self._link = link
+        self._call = call
+        self._service = service
+        self._method = method
+        self._default = link.timeout if timeout is None else timeout
+
+    async def __call__(self, request: Request, timeout: float | None = None) -> Response:
+        """Make the call. Raises ContainerdError; `timeout` in seconds, None for the default."""
+        link = self._link
+        began = time.perf_counter()
+        code = "CANCELLED"
+        try:
+            response = await self._call(
+                request, timeout=grpc_timeout(timeout, self._default), metadata=link.metadata
+            )
+            code = "OK"
+        except grpc.aio.AioRpcError as status:
+            code = status.code().name
+            raise link.error(self._service, self._method, status) from status
+        except (asyncio.CancelledError, grpc.aio.UsageError) as error:
+            self._reraise_unless_closed(error)
+        finally:
+            link.finished(self._service, self._method, code, began)
+        return response
+
+    def _reraise_unless_closed(self, error: BaseException) -> NoReturn:
+        if self._link.closed and not being_cancelled():
+            raise self._link.broken(self._service, self._method) from error
+        raise error
+
+
+class ServerStream(Generic[Request, Response]):
+    """A bound method with one request and a stream of responses."""
+
+    __slots__ = ("_call", "_link", "_method", "_service")
+
+    def __init__(
+        self,
+        link: Link,
+        call: grpc.aio.UnaryStreamMultiCallable[Request, Response],
+        service: str,
+        method: str,
+    ) -> None:
+        self._link = link
+        self._call = call
+        self._service = service
+        self._method = method
+
+    def __call__(
+        self, request: Request, timeout: float | None = NO_DEADLINE
+    ) -> AsyncGenerator[Response, None]:
+        """Start the call now and yield its responses; closing the generator cancels it."""
+        link = self._link
+        try:
+            call = self._call(request, timeout=grpc_timeout(timeout, link.timeout), metadata=link.metadata)
+        except grpc.aio.UsageError as error:
+            raise link.broken(self._service, self._method) from error
+        return self._responses(call)
+
+    async def _responses(
+        self, call: grpc.aio.UnaryStreamCall[Request, Response]
+    ) -> AsyncGenerator[Response, None]:
+        link = self._link
+        began = time.perf_counter()
+        code = "CANCELLED"
+        try:
+            async for response in call:
+                yield response
+            code = "OK"
+        except grpc.aio.AioRpcError as status:
+            code = status.code().name
+            raise link.error(self._service, self._method, status) from status
+        except asyncio.CancelledError as error:
+            if link.closed and not being_cancelled():
+                raise link.broken(self._service, self._method) from error
+            raise
+        finally:
+            call.cancel()
+            link.finished(self._service, self._method, code, began)
+
+
+def being_cancelled() -> bool:
+    """Whether somebody asked the current task to stop (as against a call under it that was broken off)."""
+    task = asyncio.current_task()
+    return task is not None and task.cancelling() > 0
