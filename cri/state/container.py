@@ -6,7 +6,6 @@ import asyncio
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from api.containerd import TypedValue
 from api.wire import criv1
 from cri.state.container_status import ContainerStatus, Phase
 from cri.state.records import ContainerRecord, StatusRecord
@@ -26,8 +25,10 @@ class Container:
     record: ContainerRecord
     status: ContainerStatus
     snapshotter: str
-    process: TypedValue | None = None
-    """The OCI process of its spec, from which exec processes are derived."""
+    process: bytes = b"{}"
+    """The OCI process of its spec as JSON, from which exec processes are derived; kept so that an exec asks nobody."""
+    user: criv1.ContainerUser = field(default_factory=criv1.ContainerUser)
+    """Who the process is, as kubelet reads it back."""
     resources: criv1.ContainerResources = field(default_factory=criv1.ContainerResources)
     oom: OomKills | None = None
     oom_seen: bool = False

@@ -1,0 +1,36 @@
+"""What every container operation works with: the collaborators, assembled once by `cri.app`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from api.containerd import Client
+from cri.concurrency.supervision import Supervisor
+from cri.container.exec_exits import ExecExits
+from cri.container.handlers import Handlers
+from cri.container.settings import ContainerSettings
+from cri.container.stop_schedule import StopSchedules
+from cri.image.store import ImageStore
+from cri.logs.client import LogKeeper
+from cri.oci.host import HostFacts
+from cri.oci.settings import OciSettings
+from cri.state.node import Node
+from cri.state.paths import NodePaths
+
+
+@dataclass(frozen=True, slots=True)
+class Engine:
+    """The collaborators of container and sandbox operations; holds no state of its own."""
+
+    client: Client
+    node: Node
+    images: ImageStore
+    keeper: LogKeeper
+    supervisor: Supervisor
+    handlers: Handlers
+    paths: NodePaths
+    host: HostFacts
+    oci: OciSettings
+    settings: ContainerSettings
+    exec_exits: ExecExits = field(default_factory=ExecExits)
+    stops: StopSchedules = field(default_factory=StopSchedules)

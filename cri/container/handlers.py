@@ -1,0 +1,59 @@
+"""Runtime handlers by name: which runtime, snapshotter and spec rules a pod's RuntimeClass stands for.
+
+CRI: the empty name means the default handler; an unknown name is an error of the request.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from api.containerd import TypedValue
+from cri.errors import InvalidArgument
+from cri.oci.handler import RuntimeHandler
+
+
+@dataclass(frozen=True, slots=True)
+class Handler:
+    """One `[containerd.runtimes.NAME]` table, ready for use."""
+
+    name: str
+    spec: RuntimeHandler
+    """What shapes the OCI specs of its containers."""
+    options: TypedValue | None
+    """Options for the shim, sent with each task."""
+    snapshotter: str
+    cni_conf_dir: Path | None = None
+    """A CNI configuration of its own, else the node's."""
+    cni_max_conf_num: int | None = None
+
+    @property
+    def runtime_type(self) -> str:
+        """containerd's name of the runtime, such as io.containerd.runc.v2."""
+        return self.spec.runtime_type
+
+
+class Handlers:
+    """All configured handlers."""
+
+    def __init__(self, handlers: Mapping[str, Handler], default_name: str) -> None:
+        """Raises KeyError if `default_name` is not among `handlers`; configuration checks that before."""
+        self._handlers = dict(handlers)
+        self.default = self._handlers[default_name]
+
+    def __iter__(self) -> Iterator[Handler]:
+        return iter(self._handlers.values())
+
+    def get(self, name: str) -> Handler:
+        """The handler that a request names. Raises InvalidArgument for an unknown one."""
+        if not name:
+            return self.default
+        handler = self._handlers.get(name)
+        if handler is None:
+            known = ", ".join(sorted(self._handlers))
+            raise InvalidArgument(
+                f"runtime_handler {name!r} is not configured on this node (known: {known}); "
+                f"add [containerd.runtimes.{name}] or correct the RuntimeClass"
+            )
+        return handler

@@ -1,0 +1,41 @@
+"""What the host has behind the mounts of a request: missing directories made, links resolved, propagation read.
+
+The kubelet expects a missing host path to be created as a directory (CRI, as every runtime does it).
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+
+from api.wire import criv1
+from cri.errors import InvalidArgument
+from cri.linux.mounts import Propagation, mount_of
+from cri.oci.mounts import MountSource
+from cri.oci.mounts import Propagation as PropagationName
+
+NAMES: Mapping[Propagation, PropagationName] = {
+    Propagation.PRIVATE: "private",
+    Propagation.SLAVE: "slave",
+    Propagation.SHARED: "shared",
+    Propagation.UNBINDABLE: "private",
+}
+
+
+def mount_sources(mounts: Iterable[criv1.Mount]) -> Mapping[str, MountSource]:
+    """By `host_path` of the request. Blocking. Raises InvalidArgument for a path that cannot be used."""
+    return {mount.host_path: _source(mount.host_path) for mount in mounts if mount.host_path}
+
+
+def _source(path: str) -> MountSource:
+    if not path.startswith("/") or "\0" in path:
+        raise InvalidArgument(f"mounts: host_path {path!r} must be an absolute path")
+    try:
+        if not os.path.lexists(path):
+            Path(path).mkdir(parents=True, exist_ok=True, mode=0o755)
+        resolved = os.path.realpath(path, strict=True)
+        mount = mount_of(Path(resolved))
+    except OSError as error:
+        raise InvalidArgument(f"mounts: host_path {path!r} cannot be used: {error.strerror}") from error
+    return MountSource(resolved, mount.mount_point, NAMES[mount.propagation])

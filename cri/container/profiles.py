@@ -1,0 +1,38 @@
+"""Security profiles that live outside of the request: Localhost seccomp files, AppArmor profiles in the kernel."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from api.wire import criv1
+from cri.errors import InvalidArgument
+from cri.oci.host import HostFacts
+from cri.oci.seccomp import profile_path
+
+LOADED_APPARMOR_PROFILES = Path("/sys/kernel/security/apparmor/profiles")
+MOST_PROFILE_BYTES = 4 << 20
+
+
+def seccomp_profile(
+    context: criv1.LinuxContainerSecurityContext | criv1.LinuxSandboxSecurityContext, unset_profile: str
+) -> bytes | None:
+    """Contents of the Localhost profile in force, None if it is another kind. Blocking.
+
+    Raises InvalidArgument naming a file that cannot be read.
+    """
+    path = profile_path(context, unset_profile)
+    if path is None:
+        return None
+    try:
+        with Path(path).open("rb") as file:
+            return file.read(MOST_PROFILE_BYTES)
+    except (OSError, ValueError) as error:
+        raise InvalidArgument(f"seccomp profile {path!r} cannot be read: {error}") from error
+
+
+def apparmor_profiles(host: HostFacts) -> frozenset[str]:
+    """Names of the profiles that the kernel has loaded; empty without AppArmor. Blocking."""
+    if not host.apparmor:
+        return frozenset()
+    lines = LOADED_APPARMOR_PROFILES.read_text().splitlines()
+    return frozenset(line.rpartition(" (")[0] for line in lines)

@@ -1,0 +1,75 @@
+"""RemoveContainer: forced and idempotent; nothing of the container is left when it returns, its log excepted.
+
+The record goes last: while it is there, a crash leaves something that the next start can finish removing, and the name
+stays taken.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import shutil
+from pathlib import Path
+
+import structlog
+
+from api.containerd import errors as containerd_errors
+from cri.container.engine import Engine
+from cri.container.exit import delete_task
+from cri.container.start import kill_and_delete
+from cri.container.stop import stop_container
+from cri.observe.stages import stage
+from cri.state.container import Container
+from cri.state.container_status import Phase
+
+log = structlog.get_logger(__name__)
+
+TASK_DELETION_SECONDS = 30.0
+
+
+async def remove_container(engine: Engine, container: Container) -> None:
+    """Stop the container if it runs, and remove task, snapshot, files and record. Safe to repeat and to run twice."""
+    await stop_container(engine, container, 0)
+    async with container.lock:
+        if container.id not in engine.node.containers:
+            return
+        container.removing = True
+        try:
+            await _remove(engine, container)
+        except BaseException:
+            container.removing = False
+            raise
+        engine.node.remove_container(container)
+    log.info("container removed", container=container.id)
+
+
+async def _remove(engine: Engine, container: Container) -> None:
+    with stage("task-delete"):
+        await _await_task_deletion(engine, container)
+    await engine.keeper.release(container.id)
+    with stage("snapshot"):
+        try:
+            await engine.client.snapshots(container.snapshotter).remove(container.id)
+        except containerd_errors.NotFound:
+            pass
+    files = [engine.paths.container_state(container.id), engine.paths.container_files(container.id)]
+    await asyncio.to_thread(_remove_trees, files)
+    with stage("record"):
+        try:
+            await engine.client.containers.delete(container.id)
+        except containerd_errors.NotFound:
+            pass
+
+
+async def _await_task_deletion(engine: Engine, container: Container) -> None:
+    if container.status.phase in (Phase.CREATED, Phase.UNKNOWN):
+        await kill_and_delete(engine, container)
+        return
+    try:
+        await asyncio.wait_for(container.task_deleted.wait(), TASK_DELETION_SECONDS)
+    except TimeoutError:
+        await delete_task(engine, container)
+
+
+def _remove_trees(paths: list[Path]) -> None:
+    for path in paths:
+        shutil.rmtree(path, ignore_errors=True)

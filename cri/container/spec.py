@@ -1,0 +1,133 @@
+"""Gathers the facts that a container's OCI spec depends on, and has `cri.oci` translate.
+
+Everything that needs a look at the host, the image or containerd happens here; every rule is in `cri.oci`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass
+from pathlib import Path
+
+from cri.concurrency.undo import UndoStack
+from cri.container.accounts import AccountFiles
+from cri.container.engine import Engine
+from cri.container.handlers import Handler
+from cri.container.mount_sources import mount_sources
+from cri.container.devices import device_sources, host_devices
+from cri.container.profiles import apparmor_profiles, seccomp_profile
+from cri.container.volumes import anonymous_volumes
+from cri.errors import InvalidArgument
+from cri.image.image import Image
+from cri.oci.container import ContainerSpecInputs, SandboxFacts, container_spec
+from cri.oci.devices import wants_host_devices
+from cri.oci.image_defaults import ImageDefaults
+from cri.oci.namespaces import NamespacePaths
+from cri.oci.spec import Spec
+from cri.oci.user import ResolvedUser, UserRequest, container_user_request, resolve
+from cri.state.records import ContainerRecord
+from cri.state.sandbox import Sandbox
+from api.wire import criv1
+
+
+@dataclass(frozen=True, slots=True)
+class ContainerPlan:
+    """What a container will be made of."""
+
+    record: ContainerRecord
+    sandbox: Sandbox
+    image: Image
+    handler: Handler
+    chain_id: str
+
+
+async def build_spec(engine: Engine, plan: ContainerPlan, undo: UndoStack) -> Spec:
+    """The container's spec. Raises InvalidArgument naming the field that cannot be honoured.
+
+    Directories made for the image's volumes are pushed on `undo`.
+    """
+    config = plan.record.config
+    context = config.linux.security_context
+    async with asyncio.TaskGroup() as group:
+        user = group.create_task(resolve_user(engine, plan, container_user_request(context, plan.image.config.user)))
+        sources = group.create_task(asyncio.to_thread(mount_sources, config.mounts))
+        devices = group.create_task(asyncio.to_thread(device_sources, config.devices))
+        volumes = group.create_task(anonymous_volumes(engine, plan, undo))
+        seccomp = group.create_task(asyncio.to_thread(seccomp_profile, context, engine.oci.unset_seccomp_profile))
+    inputs = ContainerSpecInputs(
+        container_id=plan.record.id,
+        config=config,
+        sandbox=sandbox_facts(engine, plan.sandbox),
+        image=image_defaults(plan.image),
+        image_name=config.image.user_specified_image or config.image.image,
+        user=user.result(),
+        handler=plan.handler.spec,
+        host=engine.host,
+        settings=engine.oci,
+        mount_sources=sources.result(),
+        anonymous_volumes=volumes.result(),
+        devices=devices.result(),
+        host_devices=await _all_devices(context, plan.handler),
+        target_pid_namespace=_target_pid_namespace(engine, plan),
+        seccomp_profile=seccomp.result(),
+        apparmor_profiles=apparmor_profiles(engine.host),
+    )
+    return container_spec(inputs)
+
+
+def image_defaults(image: Image) -> ImageDefaults:
+    """The image's part of the container's process."""
+    config = image.config
+    return ImageDefaults(
+        user=config.user,
+        env=config.env,
+        entrypoint=config.entrypoint,
+        cmd=config.cmd,
+        working_dir=config.working_dir,
+        volumes=config.volumes,
+        stop_signal=config.stop_signal,
+    )
+
+
+def sandbox_facts(engine: Engine, sandbox: Sandbox) -> SandboxFacts:
+    """Where the sandbox keeps what its containers share."""
+    files = engine.paths.sandbox_files(sandbox.id)
+    options = sandbox.config.linux.security_context.namespace_options
+    return SandboxFacts(
+        id=sandbox.id,
+        config=sandbox.config,
+        namespaces=NamespacePaths.of_process(sandbox.pid, options),
+        resolv_conf_path=str(files / "resolv.conf"),
+        hostname_path=str(files / "hostname"),
+        hosts_path=str(files / "hosts"),
+        shm_path=str(engine.paths.shared_memory(sandbox.id)) if options.ipc != criv1.NODE else None,
+    )
+
+
+async def resolve_user(engine: Engine, plan: ContainerPlan, request: UserRequest) -> ResolvedUser:
+    """Turn the names of a user request into ids by the image's own files, read only if they matter."""
+    files = AccountFiles()
+    if request.needs_image_files:
+        files = await engine.accounts.read(plan.handler.snapshotter, plan.chain_id)
+    return resolve(request, files.passwd, files.group)
+
+
+async def _all_devices(context: criv1.LinuxContainerSecurityContext, handler: Handler):
+    if not wants_host_devices(context, handler.spec):
+        return ()
+    return await asyncio.to_thread(host_devices)
+
+
+def _target_pid_namespace(engine: Engine, plan: ContainerPlan) -> str | None:
+    """Path of the PID namespace of the container that mode TARGET names; it must run in the same sandbox."""
+    options = plan.record.config.linux.security_context.namespace_options
+    if options.pid != criv1.TARGET:
+        return None
+    target = engine.node.containers.find(options.target_id)
+    if target is None or target.record.sandbox_id != plan.sandbox.id:
+        raise InvalidArgument(
+            f"namespace_options.target_id {options.target_id!r} is no container of {plan.sandbox}"
+        )
+    if not target.running:
+        raise InvalidArgument(f"namespace_options.target_id names {target}, which does not run")
+    return f"/proc/{target.status.pid}/ns/pid"

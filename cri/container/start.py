@@ -1,0 +1,167 @@
+"""StartContainer: from a record and a snapshot to a running process whose output is followed.
+
+    FIFOs ──> log keeper reads them ──┐
+    snapshot mounts ──────────────────┴─> Tasks.Create ──> Tasks.Start ∥ status "running" into the record
+
+The log keeper must hold the read ends before Tasks.Create, or the shim's open of them never returns. A start that fails
+leaves the container EXITED with code 128 and reason StartError; kubelet then restarts it by its policy.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import structlog
+
+from api.containerd import Mount
+from api.containerd import errors as containerd_errors
+from cri.container.engine import Engine
+from cri.container.exit import delete_task
+from cri.container.records import store_status
+from cri.errors import CriError, FailedPrecondition
+from cri.linux import fifo
+from cri.linux.cgroups import OomCounter
+from cri.logs.client import Followed
+from cri.observe.stages import stage
+from cri.state.container import Container
+from cri.state.container_status import CRI_STATES, Phase
+from api.wire import criv1
+
+log = structlog.get_logger(__name__)
+
+
+async def start_container(engine: Engine, container: Container) -> None:
+    """Start a CREATED container. Raises FailedPrecondition in any other state, or if its sandbox is not ready."""
+    async with container.lock:
+        _check_startable(engine, container)
+        container.status = container.status.starting()
+        try:
+            await _start(engine, container)
+        except BaseException as error:
+            await _fail(engine, container, error)
+            raise
+
+
+def streams_of(engine: Engine, container: Container) -> Followed:
+    """The FIFOs of a container's output and the log they end up in."""
+    directory = engine.paths.container_state(container.id) / "io"
+    terminal = container.config.tty
+    return Followed(
+        container_id=container.id,
+        stdout=directory / "stdout",
+        stderr=None if terminal else directory / "stderr",
+        log_path=Path(container.record.log_path) if container.record.log_path else None,
+        terminal=terminal,
+        max_line=engine.settings.max_container_log_line_size,
+    )
+
+
+def stdin_of(engine: Engine, container: Container) -> Path | None:
+    """The FIFO of a container's standard input, None where the request asked for none."""
+    return engine.paths.container_state(container.id) / "io" / "stdin" if container.config.stdin else None
+
+
+def _check_startable(engine: Engine, container: Container) -> None:
+    if container.removing:
+        raise FailedPrecondition(f"{container} is being removed")
+    if container.status.phase is not Phase.CREATED:
+        state = criv1.ContainerState.Name(CRI_STATES[container.status.phase])
+        raise FailedPrecondition(f"{container} is in state {state}; only a created container can be started")
+    sandbox = engine.node.sandboxes.get(container.record.sandbox_id)
+    if not sandbox.ready:
+        raise FailedPrecondition(f"{sandbox} of {container} is not ready; kubelet makes a new sandbox for the pod")
+
+
+async def _start(engine: Engine, container: Container) -> None:
+    sandbox = engine.node.sandboxes.get(container.record.sandbox_id)
+    handler = engine.handlers.get(sandbox.record.runtime_handler)
+    followed = streams_of(engine, container)
+    stdin = stdin_of(engine, container)
+    with stage("io"):
+        async with asyncio.TaskGroup() as group:
+            mounts = group.create_task(engine.client.snapshots(container.snapshotter).mounts(container.id))
+            group.create_task(_open_streams(engine, followed, stdin))
+    with stage("task-create"):
+        container.task_deleted.clear()
+        pid = await _create_task(engine, container, followed, stdin, mounts.result(), handler.options)
+        container.oom = OomCounter.of(pid)
+    running = container.status.running(pid, time.time_ns())
+    with stage("task-start"):
+        async with asyncio.TaskGroup() as group:
+            group.create_task(engine.client.tasks.start(container.id))
+            group.create_task(store_status(engine, container, replace(container.stored, status=running)))
+    container.status = running
+    log.info("container started", container=container.id, pid=pid)
+
+
+async def _create_task(
+    engine: Engine,
+    container: Container,
+    followed: Followed,
+    stdin: Path | None,
+    mounts: Sequence[Mount],
+    options: object,
+) -> int:
+    return await engine.client.tasks.create(
+        container.id,
+        mounts=mounts,
+        stdin=str(stdin or ""),
+        stdout=str(followed.stdout),
+        stderr=str(followed.stderr or ""),
+        terminal=followed.terminal,
+        options=options,
+    )
+
+
+async def _open_streams(engine: Engine, followed: Followed, stdin: Path | None) -> None:
+    paths = [path for path in (followed.stdout, followed.stderr, stdin) if path is not None]
+    await asyncio.to_thread(_make_fifos, paths)
+    await engine.keeper.follow(followed)
+
+
+def _make_fifos(paths: Sequence[Path]) -> None:
+    paths[0].parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    for path in paths:
+        fifo.make(path)
+
+
+async def _fail(engine: Engine, container: Container, error: BaseException) -> None:
+    """Undo what the start did and leave the container EXITED with the reason that kubelet shows."""
+    from cri.concurrency.supervision import shielded
+
+    message = failure_message(error)
+    log.warning("container could not be started", container=container.id, error=message)
+    container.status = container.status.start_failed(time.time_ns(), message)
+    container.oom = None
+
+    async def settle() -> None:
+        await kill_and_delete(engine, container)
+        await engine.keeper.release(container.id)
+        await store_status(engine, container, container.stored)
+
+    try:
+        await shielded(settle(), f"settle failed start {container.id[:13]}", 60)
+    finally:
+        container.exited.set()
+
+
+async def kill_and_delete(engine: Engine, container: Container) -> None:
+    """End a task in whatever state it is and delete it."""
+    try:
+        await engine.client.tasks.kill(container.id, 9, everything=True)
+    except containerd_errors.ContainerdError:
+        pass  # there is no task, or it has ended: both are what is wanted
+    await delete_task(engine, container)
+
+
+def failure_message(error: BaseException) -> str:
+    """What went wrong, for the status' message: the cause inside a group, without the frames around it."""
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    if isinstance(error, CriError):
+        return error.message
+    return str(error) or type(error).__name__

@@ -1,0 +1,77 @@
+"""StopContainer: the stop signal, a grace period, SIGKILL, and the exit observed.
+
+Returns only when the status says EXITED (kubelet relies on it). The schedule of signals belongs to a supervised task,
+so a caller that goes away leaves the container dying as ordered; a later call joins the stop under way and may shorten
+its grace.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+
+import structlog
+
+from api.containerd import errors as containerd_errors
+from cri.container.engine import Engine
+from cri.container.signals import signal_number
+from cri.container.stop_schedule import StopSchedule
+from cri.errors import DeadlineExceeded
+from cri.linux.sessions import describe
+from cri.observe.stages import stage
+from cri.state.container import Container
+from cri.state.container_status import Phase
+
+log = structlog.get_logger(__name__)
+
+KILL_WAIT_SECONDS = 60.0
+"""How long a killed process may take to vanish before the caller is told that it is stuck."""
+
+
+async def stop_container(engine: Engine, container: Container, grace_seconds: float) -> None:
+    """Stop `container`; a container that is not running is a success. `grace_seconds` 0 kills at once.
+
+    Raises DeadlineExceeded, describing the process, when it outlives SIGKILL.
+    """
+    if container.status.phase is Phase.STARTING:
+        async with container.lock:  # the start decides first what there is to stop
+            pass
+    if container.status.phase not in (Phase.RUNNING, Phase.UNKNOWN):
+        return
+    kill_at = asyncio.get_running_loop().time() + max(grace_seconds, 0)
+    schedule = engine.stops.get(container.id)
+    if schedule is not None:
+        schedule.shorten(kill_at)
+    else:
+        schedule = engine.stops.begin(container.id, kill_at)
+        engine.supervisor.start(f"stop {container.id[:13]}", _end(engine, container, schedule, grace_seconds))
+    with stage("exit"):
+        await _observe_exit(container, schedule)
+
+
+async def _end(engine: Engine, container: Container, schedule: StopSchedule, grace_seconds: float) -> None:
+    if grace_seconds > 0:
+        await _send(engine, container, signal_number(container.record.stop_signal))
+        if await schedule.ended_in_time(container.exited):
+            return
+        log.info("grace period is over, killing the container", container=container.id)
+    await _send(engine, container, signal.SIGKILL)
+
+
+async def _send(engine: Engine, container: Container, number: int) -> None:
+    try:
+        await engine.client.tasks.kill(container.id, number, everything=number == signal.SIGKILL)
+    except containerd_errors.NotFound:
+        log.debug("process had ended before the signal", container=container.id, signal=number)
+
+
+async def _observe_exit(container: Container, schedule: StopSchedule) -> None:
+    if await schedule.ended_in_time(container.exited):
+        return
+    try:
+        await asyncio.wait_for(container.exited.wait(), KILL_WAIT_SECONDS)
+    except TimeoutError:
+        raise DeadlineExceeded(
+            f"{container} was sent SIGKILL {KILL_WAIT_SECONDS:.0f} s ago and is still there: "
+            f"{describe(container.status.pid)}; a process in state D waits for a disk, network file system or device"
+        ) from None
