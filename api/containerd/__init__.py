@@ -1,6 +1,6 @@
 """containerd's client API for asyncio: a Client, a class for each noun, frozen dataclasses for the values.
 
-One noun a file; `calls.py` has what they share, `errors.py` what they raise, `typed.py` the Any values.
+One noun a file; `calls.py` has what they share, `errors.py` what they raise, `typed_value.py` the Any values.
 Nothing here knows of Kubernetes, and nothing here decides: it is the wire with types.
 """
 
@@ -19,11 +19,20 @@ from api.containerd.mounts import Mount
 from api.containerd.namespaces import Namespace
 from api.containerd.snapshots import SnapshotInfo, SnapshotKind, Snapshots, Usage
 from api.containerd.tasks import Exit, Metric, Process, ProcessStatus
-from api.containerd.typed import TypedValue, typed
+from api.containerd.typed_value import (
+    LINUX_RESOURCES_TYPE_URL,
+    PROCESS_TYPE_URL,
+    SPEC_TYPE_URL,
+    TypedValue,
+    typed,
+)
 from api.containerd.version import Release
 
 __all__ = [
+    "LINUX_RESOURCES_TYPE_URL",
     "NO_DEADLINE",
+    "PROCESS_TYPE_URL",
+    "SPEC_TYPE_URL",
     "CallObserver",
     "Client",
     "Container",

@@ -174,7 +174,7 @@ class Unary(Generic[Request, Response]):
             code = "OK"
         except grpc.aio.AioRpcError as status:
             code = status.code().name
-            raise link.error(self._service, self._method, status) from status
+            raise link.error(self._service, self._method, status) from None
         except (asyncio.CancelledError, grpc.aio.UsageError) as error:
             self._reraise_unless_closed(error)
         finally:
@@ -227,7 +227,7 @@ class ServerStream(Generic[Request, Response]):
             code = "OK"
         except grpc.aio.AioRpcError as status:
             code = status.code().name
-            raise link.error(self._service, self._method, status) from status
+            raise link.error(self._service, self._method, status) from None
         except asyncio.CancelledError as error:
             if link.closed and not being_cancelled():
                 raise link.broken(self._service, self._method) from error

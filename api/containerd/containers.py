@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from google.protobuf import field_mask_pb2
 
-from api.containerd import times, typed
+from api.containerd import times, typed_value
 from api.containerd.calls import NO_DEADLINE, Link, ServerStream, Unary
 from api.containerd.errors import Unimplemented
 from api.wire.containerd import containers_pb2, containers_pb2_grpc
@@ -15,7 +15,7 @@ from api.wire.containerd import containers_pb2, containers_pb2_grpc
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from api.containerd.typed import TypedValue
+    from api.containerd.typed_value import TypedValue
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +30,7 @@ class Container:
     """Runtime name, such as "io.containerd.runc.v2"; cannot change later."""
     runtime_options: TypedValue | None = None
     spec: TypedValue | None = None
-    """The OCI runtime spec, JSON under `typed.SPEC_TYPE_URL`."""
+    """The OCI runtime spec, JSON under `typed_value.SPEC_TYPE_URL`."""
     snapshotter: str = ""
     snapshot_key: str = ""
     created_at: int = 0
@@ -103,9 +103,9 @@ def to_wire(container: Container) -> containers_pb2.Container:
         labels=container.labels,
         image=container.image,
         runtime=containers_pb2.Container.Runtime(
-            name=container.runtime, options=typed.to_wire(container.runtime_options)
+            name=container.runtime, options=typed_value.to_wire(container.runtime_options)
         ),
-        spec=typed.to_wire(container.spec),
+        spec=typed_value.to_wire(container.spec),
         snapshotter=container.snapshotter,
         snapshot_key=container.snapshot_key,
         created_at=times.to_wire(container.created_at),
@@ -125,12 +125,12 @@ def from_wire(message: containers_pb2.Container) -> Container:
         labels=dict(message.labels),
         image=message.image,
         runtime=message.runtime.name,
-        runtime_options=typed.from_wire_or_none(message.runtime.options),
-        spec=typed.from_wire_or_none(message.spec),
+        runtime_options=typed_value.from_wire_or_none(message.runtime.options),
+        spec=typed_value.from_wire_or_none(message.spec),
         snapshotter=message.snapshotter,
         snapshot_key=message.snapshot_key,
         created_at=times.from_wire(message.created_at),
         updated_at=times.from_wire(message.updated_at),
-        extensions={name: typed.from_wire(value) for name, value in message.extensions.items()},
+        extensions={name: typed_value.from_wire(value) for name, value in message.extensions.items()},
         sandbox_id=message.sandbox,
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
@@ -122,12 +123,17 @@ class Content:
     ) -> str:
         """Store a small blob (8 MiB at most) with a single message and return its digest.
 
-        An ingest left under `ref` is overwritten. That the blob is there already is a success. Raises
-        FailedPrecondition when `data` has not the digest `expected`, Locked.
+        An ingest left under `ref` is overwritten. That the blob is there already is a success. Raises Locked,
+        and FailedPrecondition when `data` has not the digest `expected`; the ingest is then left for `abort`.
         """
         writer = Writer(self._link, self._write, ref)
         async with writer:
-            return await writer.commit(size=len(data), expected=expected, labels=labels, data=data)
+            return await writer.commit(
+                size=len(data),
+                expected=expected or f"sha256:{hashlib.sha256(data).hexdigest()}",
+                labels=labels,
+                data=data,
+            )
 
     async def update(self, info: ContentInfo, *paths: str, timeout: float | None = None) -> ContentInfo:
         """Change the labels named by `paths` ("labels", "labels.KEY"); without paths all. Raises NotFound."""

@@ -44,6 +44,7 @@ class Writer:
         """Bytes in the ingest; the next write goes here."""
         self._link = link
         self._method = method
+        self._digest = ""
         self._began = time.perf_counter()
 
     async def __aenter__(self) -> Self:
@@ -101,8 +102,8 @@ class Writer:
     ) -> str:
         """Append `data`, check size and digest (0 and "" are not checked), make the blob, return its digest.
 
-        That the blob is there already is a success. Raises FailedPrecondition on a mismatch; the ingest is
-        then gone or useless and the stream is over.
+        That the blob is there already is a success. Raises FailedPrecondition on a mismatch, after which the
+        ingest is still there with what was written: abort it, or truncate it in another writer.
         """
         try:
             answer = await self._exchange(
@@ -117,7 +118,7 @@ class Writer:
                 )
             )
         except AlreadyExists:
-            return expected
+            return expected or self._digest
         return answer.digest
 
     async def _exchange(self, request: content_pb2.WriteContentRequest) -> content_pb2.WriteContentResponse:
@@ -125,7 +126,7 @@ class Writer:
             await self._send(request)
             answer = await self._call.read()
         except grpc.aio.AioRpcError as status:
-            raise self._link.error("Content", "Write", status) from status
+            raise self._link.error("Content", "Write", status) from None
         except asyncio.CancelledError as error:
             if self._link.closed and not being_cancelled():
                 raise self._link.broken("Content", "Write") from error
@@ -137,7 +138,7 @@ class Writer:
                 method="Write",
             )
         expected_offset = self.offset + len(request.data)
-        self.offset = answer.offset
+        self.offset, self._digest = answer.offset, answer.digest
         if request.data and answer.offset != expected_offset:
             raise DataLoss(
                 f"containerd has {answer.offset} bytes of {self.ref!r}, {expected_offset} were written",
@@ -159,6 +160,11 @@ class Writer:
             async with asyncio.timeout(LEAVING_SECONDS):
                 if not self._call.done():
                     await self._call.done_writing()
+                # The daemon repeats its last response on the way out; until that is read there is no status.
+                while isinstance(await self._call.read(), content_pb2.WriteContentResponse):
+                    pass
                 return (await self._call.code()).name
-        except (TimeoutError, grpc.aio.AioRpcError, asyncio.InvalidStateError):
+        except grpc.aio.AioRpcError as status:
+            return status.code().name
+        except (TimeoutError, asyncio.InvalidStateError):
             return "CANCELLED"

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
     from api.containerd.descriptors import Descriptor
     from api.containerd.mounts import Mount
-    from api.containerd.typed import TypedValue
+    from api.containerd.typed_value import TypedValue
 
 
 class Diff:

@@ -16,9 +16,9 @@ from typing import TYPE_CHECKING, Self
 from google.protobuf import message_factory
 from google.protobuf.message import DecodeError, Message
 
-from api.containerd import times, typed
+from api.containerd import times, typed_value
 from api.containerd.calls import NO_DEADLINE, Link, ServerStream, Unary
-from api.containerd.typed import TypedValue
+from api.containerd.typed_value import TypedValue
 from api.wire.containerd import event_types_pb2, events_pb2, events_pb2_grpc, types_pb2
 
 if TYPE_CHECKING:
@@ -123,7 +123,7 @@ class Events:
 
     async def publish(self, topic: str, event: TypedValue, *, timeout: float | None = None) -> None:
         """Tell all subscribers, in the client's namespace. Raises InvalidArgument (topic)."""
-        request = events_pb2.PublishRequest(topic=topic, event=typed.to_wire(event))
+        request = events_pb2.PublishRequest(topic=topic, event=typed_value.to_wire(event))
         await self._publish(request, timeout)
 
     def open(self, filters: tuple[str, ...]) -> AsyncGenerator[types_pb2.Envelope, None]:
@@ -136,7 +136,7 @@ def _from_wire(envelope: types_pb2.Envelope) -> Event:
         timestamp=times.from_wire(envelope.timestamp),
         namespace=envelope.namespace,
         topic=envelope.topic,
-        message=_decode(typed.from_wire(envelope.event)),
+        message=_decode(typed_value.from_wire(envelope.event)),
     )
 
 

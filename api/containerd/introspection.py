@@ -7,14 +7,14 @@ from typing import TYPE_CHECKING
 
 from google.protobuf import empty_pb2
 
-from api.containerd import typed
+from api.containerd import typed_value
 from api.containerd.calls import Link, Unary
 from api.wire.containerd import introspection_pb2, introspection_pb2_grpc
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from api.containerd.typed import TypedValue
+    from api.containerd.typed_value import TypedValue
 
 SNAPSHOTTER = "io.containerd.snapshotter.v1"
 """Plugin type of snapshotters; the ID is the snapshotter's name, `exports["root"]` its directory."""
@@ -97,9 +97,9 @@ class Introspection:
 
         Raises Unimplemented before containerd 2.0, NotFound.
         """
-        request = introspection_pb2.PluginInfoRequest(type=type, id=id, options=typed.to_wire(options))
+        request = introspection_pb2.PluginInfoRequest(type=type, id=id, options=typed_value.to_wire(options))
         answer = await self._plugin_info(request, timeout)
-        return PluginInfo(_from_wire(answer.plugin), typed.from_wire_or_none(answer.extra))
+        return PluginInfo(_from_wire(answer.plugin), typed_value.from_wire_or_none(answer.extra))
 
     async def server(self, *, timeout: float | None = None) -> ServerInfo:
         """Who the daemon is."""

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import grpc.aio
 from google.protobuf import any_pb2
 
-from api.containerd import typed
+from api.containerd import typed_value
 from api.containerd.calls import Link, being_cancelled
 from api.containerd.errors import ContainerdError, Unavailable
 from api.wire.containerd import streaming_pb2, streaming_pb2_grpc
@@ -18,7 +18,7 @@ from api.wire.containerd import streaming_pb2, streaming_pb2_grpc
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
-    from api.containerd.typed import TypedValue
+    from api.containerd.typed_value import TypedValue
 
 
 class Stream:
@@ -36,19 +36,19 @@ class Stream:
         except asyncio.InvalidStateError as error:
             raise Unavailable("containerd ended the stream", service="Streaming", method="Stream") from error
         except grpc.aio.AioRpcError as status:
-            raise self._link.error("Streaming", "Stream", status) from status
+            raise self._link.error("Streaming", "Stream", status) from None
 
     async def receive(self) -> TypedValue | None:
         """The daemon's next value; None at the end of the stream."""
         try:
             message = await self._call.read()
         except grpc.aio.AioRpcError as status:
-            raise self._link.error("Streaming", "Stream", status) from status
+            raise self._link.error("Streaming", "Stream", status) from None
         except asyncio.CancelledError as error:
             if self._link.closed and not being_cancelled():
                 raise self._link.broken("Streaming", "Stream") from error
             raise
-        return typed.from_wire(message) if isinstance(message, any_pb2.Any) else None
+        return typed_value.from_wire(message) if isinstance(message, any_pb2.Any) else None
 
 
 class Streams:
@@ -69,7 +69,7 @@ class Streams:
         stream = Stream(self._link, call)
         code = "CANCELLED"
         try:
-            await stream.send(typed.typed(streaming_pb2.StreamInit(id=stream_id)))
+            await stream.send(typed_value.typed(streaming_pb2.StreamInit(id=stream_id)))
             if await stream.receive() is None:
                 raise Unavailable(
                     f"containerd ended the stream {stream_id} at once", service="Streaming", method="Stream"

@@ -11,7 +11,7 @@ import enum
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from api.containerd import descriptors, mounts, times, typed
+from api.containerd import descriptors, mounts, times, typed_value
 from api.containerd.calls import NO_DEADLINE, Link, Unary
 from api.wire.containerd import process_pb2, tasks_pb2, tasks_pb2_grpc
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from api.containerd.descriptors import Descriptor
     from api.containerd.mounts import Mount
-    from api.containerd.typed import TypedValue
+    from api.containerd.typed_value import TypedValue
 
 
 class ProcessStatus(enum.IntEnum):
@@ -125,7 +125,7 @@ class Tasks:
             stdout=stdout,
             stderr=stderr,
             terminal=terminal,
-            options=typed.to_wire(options),
+            options=typed_value.to_wire(options),
             checkpoint=None if checkpoint is None else descriptors.to_wire(checkpoint),
         )
         return (await self._create(request, timeout)).pid
@@ -181,14 +181,14 @@ class Tasks:
         terminal: bool = False,
         timeout: float | None = None,
     ) -> None:
-        """Add a process to a running task; `start` runs it. `process` is JSON of `typed.PROCESS_TYPE_URL`.
+        """Add a process to a running task; `start` runs it. `process` is JSON of PROCESS_TYPE_URL.
 
         Raises NotFound, AlreadyExists.
         """
         request = tasks_pb2.ExecProcessRequest(
             container_id=container_id,
             exec_id=exec_id,
-            spec=typed.to_wire(process),
+            spec=typed_value.to_wire(process),
             stdin=stdin,
             stdout=stdout,
             stderr=stderr,
@@ -239,7 +239,7 @@ class Tasks:
     ) -> list[Descriptor]:
         """Write the processes' state into the content store, or where the options' `image_path` says."""
         request = tasks_pb2.CheckpointTaskRequest(
-            container_id=container_id, parent_checkpoint=parent, options=typed.to_wire(options)
+            container_id=container_id, parent_checkpoint=parent, options=typed_value.to_wire(options)
         )
         answer = await self._checkpoint(request, timeout)
         return [descriptors.from_wire(descriptor) for descriptor in answer.descriptors]
@@ -252,9 +252,9 @@ class Tasks:
         *,
         timeout: float | None = None,
     ) -> None:
-        """Change the limits of a running task; `resources` is JSON of `typed.LINUX_RESOURCES_TYPE_URL`."""
+        """Change the limits of a running task; `resources` is JSON of LINUX_RESOURCES_TYPE_URL."""
         request = tasks_pb2.UpdateTaskRequest(
-            container_id=container_id, resources=typed.to_wire(resources), annotations=annotations or {}
+            container_id=container_id, resources=typed_value.to_wire(resources), annotations=annotations or {}
         )
         await self._update(request, timeout)
 
@@ -262,7 +262,7 @@ class Tasks:
         """Resource use of the tasks that match any filter (`id==...`); without a filter, of all."""
         answer = await self._metrics(tasks_pb2.MetricsRequest(filters=filters), timeout)
         return [
-            Metric(metric.id, times.from_wire(metric.timestamp), typed.from_wire(metric.data))
+            Metric(metric.id, times.from_wire(metric.timestamp), typed_value.from_wire(metric.data))
             for metric in answer.metrics
         ]
 

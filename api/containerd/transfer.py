@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from api.containerd import typed
+from api.containerd import typed_value
 from api.containerd.calls import NO_DEADLINE, Link, Unary
 from api.wire.containerd import transfer_pb2, transfer_pb2_grpc
 
 if TYPE_CHECKING:
-    from api.containerd.typed import TypedValue
+    from api.containerd.typed_value import TypedValue
 
 
 class Transfer:
@@ -33,8 +33,8 @@ class Transfer:
         Unimplemented for pairs that the daemon cannot move, and before 1.7 for all.
         """
         request = transfer_pb2.TransferRequest(
-            source=typed.to_wire(source),
-            destination=typed.to_wire(destination),
+            source=typed_value.to_wire(source),
+            destination=typed_value.to_wire(destination),
             options=transfer_pb2.TransferOptions(progress_stream=progress_stream),
         )
         await self._transfer(request, timeout)
