@@ -1,0 +1,134 @@
+"""One node for tests: a private containerd, a registry, a CRI server, and the images that tests use."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from api.wire import criv1
+from cri.app.embedded import EmbeddedContainerd
+from cri.app.embedded_network import plugin_directories
+from cri.app.host_images import pause_image
+from e2e.harness.catalogue import busybox
+from e2e.harness.certs import write_mirror
+from e2e.harness.cri import Cri, connected
+from e2e.harness.push import push
+from e2e.harness.registry import Registry, registry
+from e2e.harness.server import BuiltInContainerd, BuiltInCri, CriServer, CriShim
+from e2e.harness.settings import ServerSettings
+from e2e.harness.workload import Workloads
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+CRI_SHIM, BUILT_IN = "cri-shim", "builtin"
+PAUSE = "pause:1"
+BUSYBOX = "e2e/busybox:1"
+
+
+@dataclass(frozen=True, slots=True)
+class Node:
+    """Everything a test can lay hands on."""
+
+    directory: Path
+    containerd: EmbeddedContainerd
+    registry: Registry
+    server: CriServer
+    cri: Cri
+    settings: ServerSettings
+    cgroup_parent: str
+    busybox: str
+
+    @property
+    def certs_directory(self) -> Path:
+        """The `certs.d` tree in use; read by servers at each pull."""
+        return Path(self.settings.certs_directory)
+
+
+def short_directory(name: str) -> Path:
+    """A fresh directory whose path leaves room for socket names below it."""
+    return Path(tempfile.mkdtemp(prefix=f"{name}-", dir="/tmp"))
+
+
+@contextlib.asynccontextmanager
+async def node(kind: str, directory: Path | None = None) -> AsyncIterator[Node]:
+    """Bring a node up and take it down; its directory is removed unless E2E_KEEP is set."""
+    home = directory or short_directory(f"e2e-{kind}")
+    try:
+        async with contextlib.AsyncExitStack() as stack:
+            shelf = await stack.enter_async_context(registry(home / "registry"))
+            await push(shelf, "pause", "1", pause_image())
+            await push(shelf, "e2e/busybox", "1", busybox())
+            yield await assemble(stack, kind, home, shelf)
+    finally:
+        if "E2E_KEEP" not in os.environ:
+            shutil.rmtree(home, ignore_errors=True)
+
+
+async def assemble(
+    stack: contextlib.AsyncExitStack, kind: str, home: Path, shelf: Registry, line_size: int = 16384
+) -> Node:
+    """Start containerd and the server on a registry that holds the pause and busybox images.
+
+    What is started is ended by `stack`, the server before its containerd.
+    """
+    instance = home / "node"
+    settings = ServerSettings(
+        sandbox_image=f"{shelf.host}/{PAUSE}",
+        cni_bin_dir=str(linked_plugins(home / "cni-bin")),
+        cni_conf_dir=str(instance / "cni" / "net.d"),
+        certs_directory=str(home / "certs.d"),
+        max_container_log_line_size=line_size,
+    )
+    write_mirror(Path(settings.certs_directory), shelf.host, shelf)
+    server: CriServer
+    if kind == BUILT_IN:
+        containerd: EmbeddedContainerd = BuiltInContainerd(instance, settings)
+        await stack.enter_async_context(containerd)
+        server = BuiltInCri(containerd)
+    else:
+        containerd = EmbeddedContainerd(instance)
+        await stack.enter_async_context(containerd)
+        server = CriShim(instance / "cri-shim", containerd, settings)
+    await server.start()
+    if kind != BUILT_IN:
+        stack.push_async_callback(server.stop)
+    client = await stack.enter_async_context(connected(server.endpoint))
+    image = f"{shelf.host}/{BUSYBOX}"
+    for reference in (settings.sandbox_image, image):
+        await client.image.PullImage(criv1.PullImageRequest(image=criv1.ImageSpec(image=reference)))
+    parent = f"/e2e-{containerd.layout.fingerprint}"
+    stack.callback(remove_cgroups, parent)
+    await warm_up(Workloads(client, home / "logs", image, parent))
+    return Node(instance, containerd, shelf, server, client, settings, parent, image)
+
+
+async def warm_up(workloads: Workloads) -> None:
+    """Run and remove one pod, so that directories which are made once and stay are there from now on."""
+    pod = await workloads.pod("warm-up")
+    await pod.sleeper()
+    await workloads.remove()
+
+
+def linked_plugins(directory: Path) -> Path:
+    """A directory with links to all CNI plugins, to which a test can add plugins of its own."""
+    directory.mkdir(parents=True, exist_ok=True)
+    for place in plugin_directories():
+        for program in Path(place).iterdir():
+            with contextlib.suppress(FileExistsError):
+                (directory / program.name).symlink_to(program)
+    return directory
+
+
+def remove_cgroups(parent: str) -> None:
+    """Remove the cgroup parent of the tests' pods, which nobody else would."""
+    for top in [*Path("/sys/fs/cgroup").glob(f"*{parent}"), Path(f"/sys/fs/cgroup{parent}")]:
+        for path in sorted((*top.rglob("*"), top), reverse=True):
+            if path.is_dir():
+                with contextlib.suppress(OSError):
+                    path.rmdir()

@@ -1,0 +1,56 @@
+"""What both servers under comparison are given alike: CNI, sandbox image, mirrors. Pure text."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class ServerSettings:
+    """Settings that mean the same to containerd's CRI plugin and to cri-shim."""
+
+    sandbox_image: str
+    cni_bin_dir: str
+    cni_conf_dir: str
+    certs_directory: str
+    max_container_log_line_size: int = 16384
+
+    def plugin_tables(self) -> str:
+        """For containerd's own configuration (version 2), as the CRI plugin's tables."""
+        plugin = '[plugins."io.containerd.grpc.v1.cri"'
+        return f"""
+{plugin}]
+sandbox_image = {json.dumps(self.sandbox_image)}
+stream_server_address = "127.0.0.1"
+stream_server_port = "0"
+restrict_oom_score_adj = true
+netns_mounts_under_state_dir = true
+max_container_log_line_size = {self.max_container_log_line_size}
+{plugin}.cni]
+bin_dir = {json.dumps(self.cni_bin_dir)}
+conf_dir = {json.dumps(self.cni_conf_dir)}
+{plugin}.registry]
+config_path = {json.dumps(self.certs_directory)}
+"""
+
+    def server_configuration(self, containerd_address: str) -> str:
+        """For `cri-shim serve --config`."""
+        return f"""\
+sandbox_image = {json.dumps(self.sandbox_image)}
+stream_server_address = "127.0.0.1"
+stream_server_port = "0"
+restrict_oom_score_adj = true
+netns_mounts_under_state_dir = true
+max_container_log_line_size = {self.max_container_log_line_size}
+
+[cni]
+bin_dir = {json.dumps(self.cni_bin_dir)}
+conf_dir = {json.dumps(self.cni_conf_dir)}
+
+[containerd]
+address = {json.dumps(containerd_address)}
+
+[registry]
+config_path = {json.dumps(self.certs_directory)}
+"""
