@@ -9,7 +9,10 @@ from __future__ import annotations
 import errno
 import os
 import stat
-from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 
 def make(path: Path, mode: int = 0o600) -> None:
@@ -26,7 +29,10 @@ def make(path: Path, mode: int = 0o600) -> None:
 
 
 def open_reader(path: Path) -> int:
-    """Open the read end without waiting for a writer. Poll it: before the first writer, read gives a false EOF."""
+    """Open the read end without waiting for a writer.
+
+    Poll it: before the first writer, a read gives a false EOF.
+    """
     return _open(path, os.O_RDONLY)
 
 

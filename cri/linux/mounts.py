@@ -7,11 +7,15 @@ import errno
 import os
 import re
 from dataclasses import dataclass
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 from cri.linux import syscalls as sys
 
-# A path is stacked this deep only after as many repeated mounts; the bound keeps a racing mounter from holding us.
+if TYPE_CHECKING:
+    from pathlib import Path
+
+# A path is stacked this deep only after as many repeated mounts; the bound keeps a racing mounter from
+# holding us.
 _DEEPEST_STACK = 64
 
 # What a bind mount inherits and a remount must repeat: leaving one out would ask the kernel to clear it.
@@ -68,8 +72,8 @@ class MountInfo:
 def bind(source: Path, target: Path, *, read_only: bool = False, recursive: bool = False) -> None:
     """Bind `source` on `target`, which must exist with the same kind (file or directory).
 
-    `recursive` takes the mounts below `source` along, and `read_only` then holds for them too where the kernel
-    can do that (5.12). A failed read-only step undoes the bind.
+    `recursive` takes the mounts below `source` along, and `read_only` then holds for them too where the
+    kernel can do that (5.12). A failed read-only step undoes the bind.
     """
     sys.mount(str(source), target, None, sys.MS_BIND | (sys.MS_REC if recursive else 0))
     if not read_only:
@@ -133,7 +137,7 @@ def is_mount_point(path: Path) -> bool:
 
 
 def mount_table(pid: int | str = "self") -> list[MountInfo]:
-    """The mounts that a process sees, in the kernel's order; a later entry on the same point hides the earlier.
+    """The mounts that a process sees; a later entry on the same point hides the earlier.
 
     Raises FileNotFoundError or ProcessLookupError when the process is gone.
     """

@@ -1,8 +1,8 @@
-"""Namespaces without a process in them: made by a thread that ends, held by a bind mount of their /proc file.
+"""Namespaces without a process: made by a thread that ends, held by a bind mount of their /proc file.
 
-unshare(2) and setns(2) act on the calling thread only, so everything here runs in a thread of its own that ends
-after (`threads.in_own_thread`), never in a pool. Files below /proc/sys/net and the System V sysctls show and set
-the namespaces of the thread that opens them, which is how sysctls are written from inside.
+unshare(2) and setns(2) act on the calling thread only, so everything here runs in a thread of its own that
+ends after (`threads.in_own_thread`), never in a pool. Files below /proc/sys/net and the System V sysctls show
+and set the namespaces of the thread that opens them, which is how sysctls are written from inside.
 """
 
 from __future__ import annotations
@@ -12,14 +12,16 @@ import fcntl
 import os
 import socket
 import struct
-from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final, TypeVar
+from typing import TYPE_CHECKING, Final, TypeVar
 
 from cri.linux import syscalls as sys
 from cri.linux.mounts import unmount
 from cri.linux.threads import in_own_thread
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
 
 T = TypeVar("T")
 
@@ -71,9 +73,10 @@ async def pin_namespaces(
 ) -> None:
     """Make all namespaces of the set at once, prepare them from inside, pin each on its path.
 
-    `hostname` needs a UTS namespace in the set. `sysctls` (dots or slashes in the names) are written before the
-    pins exist; a name that does not belong to a namespace of the set is refused with ValueError, because writing
-    it would change the host. On any error every path is free again. Raises FileExistsError when a path is taken.
+    `hostname` needs a UTS namespace in the set. `sysctls` (dots or slashes in the names) are written before
+    the pins exist; a name that does not belong to a namespace of the set is refused with ValueError, because
+    writing it would change the host. On any error every path is free again. Raises FileExistsError when a
+    path is taken.
     """
     if hostname is not None and namespaces.uts is None:
         raise ValueError("a hostname needs a UTS namespace of its own")
@@ -169,7 +172,9 @@ def _write_sysctl(name: str, value: str) -> None:
         with open(path, "w", encoding="ascii") as file:
             file.write(value)
     except OSError as error:  # write errors carry no path
-        raise OSError(error.errno, f"cannot set sysctl {name} to {value!r}: {error.strerror}", str(path)) from None
+        raise OSError(
+            error.errno, f"cannot set sysctl {name} to {value!r}: {error.strerror}", str(path)
+        ) from None
 
 
 def _unpin(path: Path) -> None:

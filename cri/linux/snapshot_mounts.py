@@ -1,7 +1,7 @@
 """Mounting what a snapshotter answers (type, source, options), to read files of an image or a container.
 
-The mounts are made in a mount namespace of one thread alone. So they never spread to containers that would keep
-the snapshot busy, and a crash leaves nothing behind: the namespace ends with the thread.
+The mounts are made in a mount namespace of one thread alone. So they never spread to containers that would
+keep the snapshot busy, and a crash leaves nothing behind: the namespace ends with the thread.
 
 The kernel takes at most a page of options, and an overlay of sixty layers names more than that. Therefore the
 directory that all layers share is opened once and named through /proc/thread-self/fd, which is short.
@@ -12,14 +12,16 @@ from __future__ import annotations
 import contextlib
 import os
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final, TypeVar
+from typing import TYPE_CHECKING, Final, TypeVar
 
 from cri.linux import syscalls as sys
 from cri.linux.mounts import bind, unmount
 from cri.linux.threads import in_own_thread
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
 
 T = TypeVar("T")
 
@@ -68,9 +70,11 @@ async def with_mounted(mounts: Sequence[Mount], function: Callable[[Path], T]) -
     def work() -> T:
         sys.unshare(sys.CLONE_NEWNS)
         sys.mount("none", "/", None, sys.MS_REC | sys.MS_PRIVATE)
-        with tempfile.TemporaryDirectory(prefix="cri-shim-snapshot-") as directory:
-            with mounted(mounts, Path(directory)) as root:
-                return function(root)
+        with (
+            tempfile.TemporaryDirectory(prefix="cri-shim-snapshot-") as directory,
+            mounted(mounts, Path(directory)) as root,
+        ):
+            return function(root)
 
     return await in_own_thread("snapshot-mount", work)
 

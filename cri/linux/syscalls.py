@@ -1,8 +1,8 @@
 """The raw system calls that the standard library lacks, through ctypes. No policy and no loops here.
 
-Every function raises OSError with the path it worked on. ctypes releases the interpreter lock during a call, so
-these may block in a thread without stopping the others. Constants are those of the kernel's uapi headers, which
-are the same on every architecture unless said otherwise.
+Every function raises OSError with the path it worked on. ctypes releases the interpreter lock during a call,
+so these may block in a thread without stopping the others. Constants are those of the kernel's uapi headers,
+which are the same on every architecture unless said otherwise.
 """
 
 from __future__ import annotations

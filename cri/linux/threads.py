@@ -1,8 +1,8 @@
 """One dedicated thread per piece of work that blocks or that changes the state of its thread.
 
-A thread that enters a namespace must never return to a pool: the next user would run in there. And work that was
-started cannot be stopped half-way, so a cancelled caller waits for the thread's end before the cancellation goes
-on; otherwise an undo step could run beside the work that it undoes.
+A thread that enters a namespace must never return to a pool: the next user would run in there. And work that
+was started cannot be stopped half-way, so a cancelled caller waits for the thread's end before the
+cancellation goes on; otherwise an undo step could run beside the work that it undoes.
 """
 
 from __future__ import annotations
@@ -10,8 +10,10 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import threading
-from collections.abc import Callable
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 T = TypeVar("T")
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from pathlib import Path
-from typing import Literal, Self
+from typing import TYPE_CHECKING, Literal, Self
 
 from cri.logs.values import Followed, PumpCounters
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+    from pathlib import Path
 
 __all__ = ["Followed", "LogKeeper", "PumpCounters", "Subscription"]
 
@@ -53,7 +55,7 @@ class LogKeeper:
         raise NotImplementedError
 
     async def run(self) -> None:
-        """Watch the connection for ever: reconnect, restart the keeper, follow again. For `Supervisor.keep`."""
+        """Watch the connection for ever: reconnect, restart the keeper, follow again (`Supervisor.keep`)."""
         raise NotImplementedError
 
     async def close(self) -> None:

@@ -6,7 +6,10 @@ Imported by the keeper process too, so nothing here may pull in asyncio, gRPC or
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 DEFAULT_MAX_LINE = 16384
 

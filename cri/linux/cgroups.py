@@ -1,0 +1,108 @@
+"""Where a process is in the cgroup tree, on version 1 and 2, and how often the OOM killer struck there."""
+
+from __future__ import annotations
+
+import functools
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Final, Literal
+
+from cri.linux import syscalls as sys
+from cri.linux.mounts import MountInfo, mount_table
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+ROOT: Final = Path("/sys/fs/cgroup")
+
+
+@functools.cache
+def version() -> Literal[1, 2]:
+    """2 when the unified tree is mounted at /sys/fs/cgroup; the hybrid lay-out counts as 1."""
+    return 2 if sys.filesystem_magic(ROOT) == sys.CGROUP2_SUPER_MAGIC else 1
+
+
+def controllers() -> frozenset[str]:
+    """The controllers that containers can be given: memory, cpu, pids, hugetlb, …"""
+    if version() == 2:
+        return frozenset((ROOT / "cgroup.controllers").read_text(encoding="ascii").split())
+    return frozenset(_hierarchies()) - {"", "name=systemd"}
+
+
+def cgroup_of(pid: int) -> dict[str, Path]:
+    """The directory of a process's cgroup by controller; on version 2 the one key is the empty string.
+
+    Controllers whose tree is not mounted are left out. Raises FileNotFoundError or ProcessLookupError when
+    the process is gone.
+    """
+    hierarchies = _hierarchies()
+    directories: dict[str, Path] = {}
+    with open(f"/proc/{pid}/cgroup", encoding="utf-8", errors="surrogateescape") as file:
+        for line in file:
+            _, names, path = line.rstrip("\n").split(":", 2)
+            for name in names.split(","):
+                if name in hierarchies:
+                    directories[name] = _below(hierarchies[name], path)
+    return directories
+
+
+@dataclass(frozen=True, slots=True)
+class OomCounter:
+    """The OOM-kill counter of the cgroup that a process was in when `of` was called.
+
+    The counter outlives the process but not the cgroup: read it before the task is deleted.
+    """
+
+    file: Path
+
+    @classmethod
+    def of(cls, pid: int) -> OomCounter | None:
+        """Resolve while the process lives; None when it is gone or no memory controller counts it."""
+        try:
+            directories = cgroup_of(pid)
+        except (FileNotFoundError, ProcessLookupError):
+            return None
+        if "memory" in directories:
+            return cls(directories["memory"] / "memory.oom_control")
+        if version() == 2 and "" in directories:
+            return cls(directories[""] / "memory.events")
+        return None
+
+    def kills(self) -> int | None:
+        """Processes killed so far (on version 2 below it too); None when the cgroup is gone."""
+        try:
+            text = self.file.read_text(encoding="ascii")
+        except OSError:
+            return None
+        for line in text.splitlines():
+            key, _, value = line.partition(" ")
+            if key == "oom_kill":
+                return int(value)
+        return None
+
+
+def oom_kills(pid: int) -> int | None:
+    """The OOM kills in the cgroup of a living process, None when that cannot be known."""
+    counter = OomCounter.of(pid)
+    return None if counter is None else counter.kills()
+
+
+@functools.cache
+def _hierarchies() -> Mapping[str, MountInfo]:
+    """The cgroup mounts by controller; the empty string is version 2's. They do not change while we run."""
+    found: dict[str, MountInfo] = {}
+    for entry in mount_table():
+        if entry.filesystem_type == "cgroup2":
+            found.setdefault("", entry)
+        elif entry.filesystem_type == "cgroup":
+            for option in entry.super_options.split(","):
+                if option not in ("rw", "ro", "xattr", "clone_children", "noprefix"):
+                    found.setdefault(option, entry)
+    return found
+
+
+def _below(hierarchy: MountInfo, path: str) -> Path:
+    # Inside a container the mount shows a part of the tree while /proc names the whole path.
+    root = hierarchy.root.rstrip("/")
+    inside = path[len(root) :] if root and (path == root or path.startswith(root + "/")) else path
+    return Path(hierarchy.mount_point, inside.lstrip("/"))

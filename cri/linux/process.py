@@ -1,0 +1,204 @@
+"""Processes: the one gateway that executes programs, and what /proc and pidfds say about running ones."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import signal
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from cri.concurrency.supervision import shielded
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+
+# After the program itself has ended: how long its pipes may stay open because a child of it inherited them.
+_LINGER_SECONDS = 1.0
+_REAP_SECONDS = 5.0
+_TICKS = os.sysconf("SC_CLK_TCK")
+
+
+@dataclass(frozen=True, slots=True)
+class Finished:
+    """How a program ended. `status` is the exit status, or minus the signal that killed it."""
+
+    status: int
+    stdout: bytes
+    stderr: bytes
+    truncated: bool = False
+    """Output beyond the limit was dropped."""
+
+
+async def execute(
+    argv: Sequence[str],
+    *,
+    env: Mapping[str, str] | None = None,
+    stdin: bytes = b"",
+    timeout_seconds: float,
+    output_limit: int = 1024 * 1024,
+) -> Finished:
+    """Run a program to its end in a session of its own; `env` None means this process's environment.
+
+    Each stream keeps its first `output_limit` bytes. When time runs out or the caller is cancelled, the whole
+    process group is killed and reaped before TimeoutError (naming the program) or the cancellation is raised.
+    Children that outlive the program do not hold up the result. Raises FileNotFoundError or PermissionError
+    when the program cannot be started.
+    """
+    with _input(stdin) as source:
+        transport, program = await asyncio.get_running_loop().subprocess_exec(
+            lambda: _Program(output_limit),
+            *argv,
+            env=None if env is None else dict(env),
+            stdin=source,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.PIPE,
+            start_new_session=True,
+        )
+    try:
+        async with asyncio.timeout(timeout_seconds):
+            await program.exited.wait()
+        await _wait_at_most(program.closed, _LINGER_SECONDS)
+    except TimeoutError:
+        raise TimeoutError(f"{argv[0]} did not end within {timeout_seconds:g} s and was killed") from None
+    finally:
+        await _put_down(transport, program)
+    return program.finished(transport.get_returncode())
+
+
+@contextlib.contextmanager
+def _input(content: bytes) -> Iterator[int]:
+    """A descriptor to read `content` from.
+
+    A file in memory, not asyncio's pipe: that is a socket on 3.11, and a shell script's `cat /dev/stdin`,
+    usual in CNI plugins, cannot open a socket. Nothing has to be fed to it while the program runs, either.
+    """
+    descriptor = os.memfd_create("stdin")
+    with os.fdopen(descriptor, "w+b") as file:
+        file.write(content)
+        file.seek(0)
+        yield descriptor
+
+
+class _Program(asyncio.SubprocessProtocol):
+    """Collects what a program prints. Beyond the limit it is read and dropped, or the program would block."""
+
+    def __init__(self, limit: int) -> None:
+        self.exited = asyncio.Event()
+        self.closed = asyncio.Event()
+        self._limit = limit
+        self._kept = {1: bytearray(), 2: bytearray()}
+        self._truncated = False
+
+    def pipe_data_received(self, fd: int, data: bytes) -> None:
+        kept = self._kept[fd]
+        room = self._limit - len(kept)
+        kept += data[:room]
+        self._truncated = self._truncated or len(data) > room
+
+    def process_exited(self) -> None:
+        self.exited.set()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        # Called once the program has ended and all its pipes are closed.
+        self.closed.set()
+
+    def finished(self, status: int | None) -> Finished:
+        assert status is not None  # noqa: S101 - reaped before
+        return Finished(status, bytes(self._kept[1]), bytes(self._kept[2]), self._truncated)
+
+
+async def _put_down(transport: asyncio.SubprocessTransport, program: _Program) -> None:
+    """Kill what still runs of the group and reap it; let go of pipes that its children may hold."""
+    if transport.get_returncode() is None:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(transport.get_pid(), signal.SIGKILL)
+        await shielded(_wait_at_most(program.exited, _REAP_SECONDS), "reap", _REAP_SECONDS + 1)
+    transport.close()
+
+
+async def _wait_at_most(event: asyncio.Event, seconds: float) -> None:
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(seconds):
+            await event.wait()
+
+
+def boot_time_ns() -> int:
+    """Wall-clock time of the boot in nanoseconds since the epoch."""
+    return time.time_ns() - time.clock_gettime_ns(time.CLOCK_BOOTTIME)
+
+
+def start_time_ns(pid: int) -> int | None:
+    """Wall-clock start of a process in nanoseconds since the epoch (10 ms grain), None when it is gone."""
+    fields = _stat_fields(pid)
+    return None if fields is None else boot_time_ns() + int(fields[19]) * (1_000_000_000 // _TICKS)
+
+
+def start_ticks(pid: int) -> int | None:
+    """Start in clock ticks since boot: with the pid and the boot ID it names a process for ever."""
+    fields = _stat_fields(pid)
+    return None if fields is None else int(fields[19])
+
+
+def parent(pid: int) -> int | None:
+    """The parent's pid, None when the process is gone."""
+    fields = _stat_fields(pid)
+    return None if fields is None else int(fields[1])
+
+
+def state(pid: int) -> str | None:
+    """The one-letter state of proc(5) (R, S, D, Z, T, …), None when the process is gone."""
+    fields = _stat_fields(pid)
+    return None if fields is None else fields[0]
+
+
+def _stat_fields(pid: int) -> list[str] | None:
+    """/proc/PID/stat from the state on; the name before it may hold spaces and parentheses."""
+    try:
+        with open(f"/proc/{pid}/stat", encoding="utf-8", errors="replace") as file:
+            return file.read().rpartition(") ")[2].split()
+    except (FileNotFoundError, ProcessLookupError):
+        return None
+
+
+def open_pidfd(pid: int) -> int | None:
+    """A descriptor that stays with this process even when its pid is used again; None when it is gone."""
+    try:
+        return os.pidfd_open(pid)
+    except ProcessLookupError:
+        return None
+
+
+def send_signal(pidfd: int, number: int) -> bool:
+    """Signal the process behind a pidfd; False when it has ended."""
+    try:
+        signal.pidfd_send_signal(pidfd, number)
+    except ProcessLookupError:
+        return False
+    return True
+
+
+async def exited(pid: int, timeout_seconds: float) -> bool:
+    """Wait for the end of any process, child or not; False when time ran out."""
+    pidfd = open_pidfd(pid)
+    if pidfd is None:
+        return True
+    loop = asyncio.get_running_loop()
+    ended: asyncio.Future[None] = loop.create_future()
+    try:
+        loop.add_reader(pidfd, _resolve, ended)
+        async with asyncio.timeout(timeout_seconds):
+            await ended
+    except TimeoutError:
+        return False
+    finally:
+        loop.remove_reader(pidfd)
+        os.close(pidfd)
+    return True
+
+
+def _resolve(ended: asyncio.Future[None]) -> None:
+    if not ended.done():
+        ended.set_result(None)
