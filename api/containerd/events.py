@@ -19,7 +19,7 @@ from google.protobuf.message import DecodeError, Message
 from api.containerd import times, typed_value
 from api.containerd.calls import NO_DEADLINE, Link, ServerStream, Unary
 from api.containerd.typed_value import TypedValue
-from api.wire.containerd import event_types_pb2, events_pb2, events_pb2_grpc, types_pb2
+from api.wire.containerd import event_types_pb2, events_pb2, events_pb2_grpc, images_pb2, types_pb2
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
@@ -31,9 +31,15 @@ MARKER_SECONDS = 0.02
 
 MESSAGE_TYPES: dict[str, type[Message]] = {
     message.full_name: message_factory.GetMessageClass(message)
-    for message in event_types_pb2.DESCRIPTOR.message_types_by_name.values()
+    for message in (
+        *event_types_pb2.DESCRIPTOR.message_types_by_name.values(),
+        # Image events live in the package of the service, unlike all others.
+        images_pb2.ImageCreate.DESCRIPTOR,
+        images_pb2.ImageUpdate.DESCRIPTOR,
+        images_pb2.ImageDelete.DESCRIPTOR,
+    )
 }
-"""The messages of `event_types.proto`, by bare full name."""
+"""The messages that events carry, by bare full name."""
 
 
 @dataclass(frozen=True, slots=True)
