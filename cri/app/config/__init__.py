@@ -1,0 +1,1 @@
+"""The configuration: its schema with defaults and meanings, strict decoding, checks, rendering, migration."""
