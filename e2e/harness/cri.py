@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Mapping, Sequence
 
 MESSAGE_LIMIT = 16 << 20
+OWN_PID_NAMESPACE = criv1.NamespaceOption(pid=criv1.CONTAINER)
+"""The kubelet always sends this; an empty message would mean the pod's PID namespace."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,7 +104,9 @@ def container_config(
     security: criv1.LinuxContainerSecurityContext | None = None,
     stop_signal: criv1.Signal.ValueType = criv1.RUNTIME_DEFAULT,
 ) -> criv1.ContainerConfig:
-    """A container's configuration as the kubelet would send it."""
+    """A container's configuration as the kubelet would send it: a PID namespace of its own unless told."""
+    if security is None:
+        security = criv1.LinuxContainerSecurityContext(namespace_options=OWN_PID_NAMESPACE)
     return criv1.ContainerConfig(
         metadata=criv1.ContainerMetadata(name=name, attempt=attempt),
         image=criv1.ImageSpec(image=image, user_specified_image=image),

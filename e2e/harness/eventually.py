@@ -1,0 +1,29 @@
+"""Waiting for something that nobody announces, with an explanation when it does not come."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, TypeVar
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+T = TypeVar("T")
+
+PAUSE_SECONDS = 0.02
+
+
+async def eventually(
+    look: Callable[[], Awaitable[T]],
+    wanted: Callable[[T], bool],
+    what: str,
+    seconds: float = 10.0,
+) -> T:
+    """Look again and again until what is seen is wanted, and return it; else show the last sight."""
+    deadline = asyncio.get_running_loop().time() + seconds
+    seen = await look()
+    while not wanted(seen):
+        assert asyncio.get_running_loop().time() < deadline, f"{what} not within {seconds:.0f} s, but: {seen}"
+        await asyncio.sleep(PAUSE_SECONDS)
+        seen = await look()
+    return seen
