@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-from cri.oci.spec import Spec
+if TYPE_CHECKING:
+    from cri.oci.spec import Spec
 
 
 @dataclass(frozen=True, slots=True)

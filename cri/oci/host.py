@@ -1,4 +1,4 @@
-"""What a spec needs to know about the kernel and this process, as values. Reading them is `cri.linux`'s job."""
+"""What a spec needs to know about kernel and process, as values. Reading them is the job of `cri.linux`."""
 
 from __future__ import annotations
 
@@ -42,5 +42,5 @@ class HostFacts:
     memory_nodes: frozenset[int] = frozenset()
     #: This process runs in a user namespace that is not the initial one.
     in_user_namespace: bool = False
-    #: Options of the host's /sys/fs/cgroup mount, which a cgroup2 mount without a cgroup namespace must repeat.
+    #: Options of the host's /sys/fs/cgroup mount, which a cgroup2 mount of the same namespace must repeat.
     cgroup_mount_options: tuple[str, ...] = ()

@@ -3,15 +3,23 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 from api.wire import criv1
-from cri.oci.handler import RuntimeHandler
-from cri.oci.host import HostFacts
-from cri.oci.image_defaults import ImageDefaults
+from cri.oci import cgroups, defaults, mounts, namespaces, oom_score, resources, seccomp, sysctls
+from cri.oci.annotations import sandbox_annotations
+from cri.oci.process import merge_environment, sandbox_arguments
+from cri.oci.refusals import check_text
 from cri.oci.selinux import SelinuxLabels
-from cri.oci.settings import OciSettings
-from cri.oci.spec import Spec
-from cri.oci.user import ResolvedUser
+from cri.oci.user import ResolvedUser, process_user
+
+if TYPE_CHECKING:
+    from cri.oci.handler import RuntimeHandler
+    from cri.oci.host import HostFacts
+    from cri.oci.image_defaults import ImageDefaults
+    from cri.oci.namespaces import UserMappings
+    from cri.oci.settings import OciSettings
+    from cri.oci.spec import Linux, Mount, Process, Spec
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +41,7 @@ class SandboxSpecInputs:
     resolv_conf_path: str | None
     #: The pod's shm mount; None with host IPC (then the host's /dev/shm).
     shm_path: str | None
-    #: Pinned user namespace that owns the pinned network namespace; None to let the runtime make one if asked.
+    #: Pinned user namespace that owns the network namespace; None: the runtime makes one if asked.
     user_namespace: str | None = None
     labels: SelinuxLabels = field(default_factory=SelinuxLabels)
     #: Contents of the Localhost seccomp profile, when one is requested (see `seccomp.profile_path`).
@@ -42,4 +50,66 @@ class SandboxSpecInputs:
 
 def sandbox_spec(inputs: SandboxSpecInputs) -> Spec:
     """The spec for the sandbox's process. Raises InvalidArgument naming the field that cannot be honoured."""
-    raise NotImplementedError
+    config, host, settings = inputs.config, inputs.host, inputs.settings
+    context = config.linux.security_context
+    mappings = namespaces.user_mappings(context.namespace_options)
+    namespaces.check_user_namespaces(mappings, inputs.handler)
+
+    spec = defaults.default_spec()
+    spec["root"] = {"path": defaults.ROOTFS, "readonly": True}
+    spec["process"] = _process(inputs, spec["process"])
+    spec["mounts"] = _mounts(inputs, spec["mounts"], mappings)
+    spec["linux"] = _linux(inputs, spec["linux"], mappings)
+    if context.namespace_options.network != criv1.NODE and config.hostname:
+        check_text("config.hostname", config.hostname)
+        spec["hostname"] = config.hostname
+    spec["annotations"] = sandbox_annotations(
+        inputs.sandbox_id, config, inputs.image_name, inputs.handler.pod_annotations
+    )
+    seccomp_filter = seccomp.seccomp_filter(
+        context, spec["process"]["capabilities"]["bounding"], host, settings, inputs.seccomp_profile
+    )
+    if seccomp_filter is not None:
+        spec["linux"]["seccomp"] = seccomp_filter
+    return spec
+
+
+def _process(inputs: SandboxSpecInputs, base: Process) -> Process:
+    process: Process = {
+        **base,
+        "args": sandbox_arguments(inputs.image),
+        "env": merge_environment(base["env"], inputs.image.env),
+        "cwd": inputs.image.working_dir or base["cwd"],
+        "user": process_user(inputs.user),
+        "noNewPrivileges": True,
+        "oomScoreAdj": oom_score.possible(oom_score.SANDBOX, inputs.host, inputs.settings),
+    }
+    if inputs.labels.process:
+        process["selinuxLabel"] = inputs.labels.process
+    return process
+
+
+def _mounts(inputs: SandboxSpecInputs, base: list[Mount], mappings: UserMappings | None) -> list[Mount]:
+    chosen = mounts.sandbox_mounts(base, inputs.shm_path, inputs.resolv_conf_path)
+    on_host_network = inputs.config.linux.security_context.namespace_options.network == criv1.NODE
+    return mounts.with_bound_sys(chosen) if mappings is not None and on_host_network else chosen
+
+
+def _linux(inputs: SandboxSpecInputs, base: Linux, mappings: UserMappings | None) -> Linux:
+    config = inputs.config.linux
+    linux: Linux = {
+        **base,
+        "cgroupsPath": cgroups.cgroups_path(
+            config.cgroup_parent, inputs.sandbox_id, inputs.handler, inputs.settings
+        ),
+        "namespaces": namespaces.sandbox_namespaces(
+            config.security_context.namespace_options, inputs.network_namespace, inputs.user_namespace
+        ),
+        "sysctl": sysctls.sandbox_sysctls(inputs.config, inputs.host, inputs.settings),
+    }
+    linux["resources"]["cpu"] = {"shares": resources.SANDBOX_SHARES}
+    if mappings is not None:
+        linux["uidMappings"], linux["gidMappings"] = mappings.uids(), mappings.gids()
+    if inputs.labels.mount:
+        linux["mountLabel"] = inputs.labels.mount
+    return linux

@@ -1,0 +1,49 @@
+"""Where a container's cgroup lies, in the notation of the runtime's cgroup driver (runc: docs/systemd.md)."""
+
+from __future__ import annotations
+
+import posixpath
+from typing import TYPE_CHECKING
+
+from cri.oci.refusals import bad_value
+
+if TYPE_CHECKING:
+    from cri.oci.handler import RuntimeHandler
+    from cri.oci.settings import OciSettings
+
+#: Prefix of the systemd scopes, which cAdvisor and other node agents look for.
+SCOPE_PREFIX = "cri-containerd"
+
+_FIELD = "config.linux.cgroup_parent"
+_RUNC = "io.containerd.runc.v2"
+
+
+def cgroups_path(parent: str, container_id: str, handler: RuntimeHandler, settings: OciSettings) -> str:
+    """`linux.cgroupsPath` below the pod's `parent`: a path, or slice:prefix:name for systemd.
+
+    Without a parent the container goes below the configured default, or system.slice. Raises InvalidArgument
+    when the parent does not fit the driver: runc would then put the container somewhere else without a word.
+    """
+    if not parent:
+        if handler.systemd_cgroup:
+            return f"system.slice:{SCOPE_PREFIX}:{container_id}"
+        return posixpath.join(settings.default_cgroup_parent, container_id)
+    _check_path(parent)
+    name = posixpath.basename(parent.rstrip("/"))
+    is_slice = name.endswith(".slice")
+    if handler.runtime_type == _RUNC and is_slice != handler.systemd_cgroup:
+        driver = "systemd" if handler.systemd_cgroup else "cgroupfs"
+        wanted = "a slice (….slice)" if handler.systemd_cgroup else "a path whose last part is no slice"
+        raise bad_value(
+            _FIELD,
+            parent,
+            f"{wanted}, since runtime handler {handler.name!r} uses the {driver} cgroup driver",
+        )
+    if is_slice:
+        return f"{name}:{SCOPE_PREFIX}:{container_id}"
+    return posixpath.join(parent, container_id)
+
+
+def _check_path(parent: str) -> None:
+    if "\0" in parent or ":" in parent or ".." in parent.split("/"):
+        raise bad_value(_FIELD, parent, "a cgroup path without '..' and ':'")
