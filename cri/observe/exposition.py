@@ -16,17 +16,16 @@ import structlog
 from aiohttp import web
 from prometheus_client.exposition import choose_encoder
 
-from cri.errors import InvalidArgument, Unavailable
+from cri.errors import Unavailable
+from cri.observe.address import UNIX_PREFIX, split_host_port
 
 if TYPE_CHECKING:
     from cri.observe.metrics import Metrics
 
 log = structlog.get_logger(__name__)
 
-UNIX_PREFIX = "unix://"
 SOCKET_MODE = 0o600
 SHUTDOWN_SECONDS = 1.0
-HIGHEST_PORT = 65535
 
 Health = Callable[[], str | None]
 """Says what is wrong, None when all is well."""
@@ -64,19 +63,6 @@ async def serve_metrics(address: str, metrics: Metrics, health: Health = lambda:
         await runner.cleanup()
         if address.startswith(UNIX_PREFIX):
             _unix_path(address).unlink(missing_ok=True)
-
-
-def split_host_port(address: str) -> tuple[str, int]:
-    """Split "host:port" or "[v6]:port". Raises InvalidArgument naming the address."""
-    host, separator, port = address.rpartition(":")
-    if (
-        not separator
-        or not port.isdecimal()
-        or int(port) > 65535
-        or (":" in host and not host.startswith("["))
-    ):
-        raise InvalidArgument(f'address "{address}" is not HOST:PORT, [IPV6]:PORT or unix:///PATH')
-    return host.removeprefix("[").removesuffix("]"), int(port)
 
 
 def _site(runner: web.AppRunner, address: str) -> web.BaseSite:

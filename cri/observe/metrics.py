@@ -13,7 +13,6 @@ from __future__ import annotations
 import platform
 import time
 from contextlib import contextmanager
-from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Info, disable_created_metrics
@@ -22,6 +21,7 @@ from prometheus_client.process_collector import ProcessCollector
 
 from cri.observe.bounded import BoundedValues, task_kind
 from cri.observe.snapshots import PREFIX, Snapshots
+from cri.observe.versions import version_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -271,11 +271,3 @@ class Metrics:
     def containerd_up(self, *, up: bool) -> None:
         """State whether containerd answers."""
         self._containerd_up.set(1 if up else 0)
-
-
-def version_of(distribution: str) -> str:
-    """The installed version of a distribution, "0.0.0" when it runs from a tree that was never installed."""
-    try:
-        return version(distribution)
-    except PackageNotFoundError:
-        return "0.0.0"

@@ -9,8 +9,9 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from cri.errors import InvalidArgument, Unavailable
 from cri.observe import stages
+from cri.observe.address import split_host_port
 from cri.observe.bounded import BoundedValues, task_kind
-from cri.observe.exposition import serve_metrics, split_host_port
+from cri.observe.exposition import serve_metrics
 from cri.observe.metrics import Metrics
 from cri.observe.snapshots import LogTotals, ObjectCount, count_objects
 

@@ -12,13 +12,13 @@ from typing import TYPE_CHECKING, Any, cast
 
 from cri.app.config.fields import meaning_of
 from cri.app.config.problems import KeyPath, Problem, nearest
-from cri.app.config.schema import HIGHEST_PORT, RuntimeSection
 from cri.errors import InvalidArgument
-from cri.observe.exposition import UNIX_PREFIX, split_host_port
+from cri.observe.address import HIGHEST_PORT, UNIX_PREFIX, split_host_port
 
 if TYPE_CHECKING:
     from cri.app.config.configuration import Configuration
     from cri.app.config.decode import Where
+    from cri.app.config.schema import RuntimeSection
 
 LONGEST_SOCKET_PATH = 107
 """Bytes that fit in sockaddr_un (unix(7)) beside the closing NUL."""

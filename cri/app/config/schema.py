@@ -16,7 +16,6 @@ from cri.app.config.durations import Duration
 from cri.app.config.fields import meaning
 
 SECONDS, MINUTE, HOUR = 1.0, 60.0, 3600.0
-HIGHEST_PORT = 65535
 KIBIBYTE, MEBIBYTE = 1024, 1024 * 1024
 
 
@@ -192,7 +191,7 @@ class RuntimeSection:
         metadata=meaning(
             "Options for the shim. For runc: BinaryName, Root, SystemdCgroup, NoNewKeyring, NoPivotRoot, "
             "ShimCgroup, IoUid, IoGid, CriuImagePath, CriuWorkPath; for other shims: TypeUrl, ConfigPath.",
-            example="{ SystemdCgroup = true }",
+            example="[containerd.runtimes.NAME.options]\nSystemdCgroup = true",
         ),
     )
 

@@ -1,0 +1,60 @@
+"""`cri-shim config`: print the defaults, check a file, print what is in effect, migrate containerd's file."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import click
+
+from cri.app.config.load import DEFAULT_PATH, load, read
+from cri.app.config.render import render
+
+FILE = click.Path(path_type=Path, dir_okay=False)
+
+
+@click.group()
+def group() -> None:
+    """Print, check and migrate configuration files."""
+
+
+@group.command()
+def default() -> None:
+    """Print a commented file with every key and its default."""
+    click.echo(render(read("", "defaults")), nl=False)
+
+
+@group.command()
+@click.argument("path", metavar="[FILE]", type=FILE, required=False)
+def check(path: Path | None) -> None:
+    """Check a file: unknown keys, types, ranges, contradictions, files that must exist."""
+    load(path)
+    if path is None and not DEFAULT_PATH.exists():
+        click.echo(f"{DEFAULT_PATH} does not exist; the defaults are in effect")
+    else:
+        click.echo(f"{path or DEFAULT_PATH}: no problems")
+
+
+@group.command()
+@click.argument("path", metavar="[FILE]", type=FILE, required=False)
+def show(path: Path | None) -> None:
+    """Print the configuration in effect: the file's values over the defaults, without secrets."""
+    click.echo(render(load(path)), nl=False)
+
+
+@group.command()
+@click.argument("path", metavar="FILE", type=FILE)
+@click.option("-o", "--output", type=FILE, help="Write here rather than to standard output.")
+def migrate(path: Path, output: Path | None) -> None:
+    """Turn containerd's configuration (version 1, 2 or 3) into ours.
+
+    A comment stands for each key that has no counterpart here.
+    """
+    from cri.app.config.migrate import migrate_file
+
+    text = migrate_file(path)
+    if output is None:
+        sys.stdout.write(text)
+    else:
+        output.write_text(text)
+        click.echo(f"{output}: written; see what `cri-shim config check {output}` says")
