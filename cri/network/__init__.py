@@ -1,1 +1,1 @@
-"""Pod networking: CNI configuration, plugin invocation, results and status. Namespaces are made in cri.linux."""
+"""Pod networking: CNI configuration, plugin calls, results, status. Namespaces are made in cri.linux."""

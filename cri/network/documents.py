@@ -1,4 +1,4 @@
-"""JSON documents as CNI exchanges them: strict decoding, compact encoding. Knows nothing of their contents."""
+"""JSON documents as CNI exchanges them: strict decoding, compact encoding. Nothing about contents."""
 
 from __future__ import annotations
 
@@ -6,27 +6,27 @@ from typing import TypeAlias
 
 import msgspec
 
-Json: TypeAlias = "None | bool | int | float | str | list[Json] | dict[str, Json]"
+Json: TypeAlias = "bool | int | float | str | list[Json] | dict[str, Json] | None"
 JsonObject: TypeAlias = "dict[str, Json]"
 
 
-class NotJson(ValueError):
+class JsonError(ValueError):
     """The bytes are not a JSON object; the message says why, in words for an operator."""
 
 
 def decode_object(data: bytes) -> JsonObject:
-    """Decode one JSON object. Raises NotJson for anything else: other types, NaN, bad UTF-8, absurd nesting."""
+    """Decode one JSON object. Raises JsonError for all else: other types, NaN, bad UTF-8, absurd nesting."""
     try:
         document = msgspec.json.decode(data)
         if not isinstance(document, dict):
-            raise NotJson(f"expected a JSON object, found {_kind(document)}")
+            raise JsonError(f"expected a JSON object, found {_kind(document)}")
         msgspec.json.encode(document)
     except RecursionError:
-        raise NotJson("nested too deeply") from None
+        raise JsonError("nested too deeply") from None
     except (msgspec.DecodeError, UnicodeError, ValueError) as error:
-        if isinstance(error, NotJson):
+        if isinstance(error, JsonError):
             raise
-        raise NotJson(f"not valid JSON: {error}") from None
+        raise JsonError(f"not valid JSON: {error}") from None
     return document
 
 

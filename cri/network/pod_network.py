@@ -1,79 +1,111 @@
-"""The pod network as the rest of the server sees it: attach a sandbox, detach it, say whether that would work."""
+"""The pod network as the rest of the server sees it: attach a sandbox, detach it, say if that would work.
+
+What a sandbox was attached with outlives the configuration: it is cached on disk before the first plugin
+runs, returned for the sandbox record, and DEL uses it, whatever the directory says by then.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
-from pathlib import Path
+import asyncio
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, TypeVar
 
-from cri.network.documents import JsonObject
-from cri.network.result import AttachmentResult
-from cri.network.settings import NetworkSettings
+import structlog
 
-Observer = Callable[[str, str, float, bool], None]
-"""Called after each plugin call with (plugin type, verb, seconds, succeeded)."""
+from cri.errors import CriError, Unavailable
+from cri.linux.namespaces import is_namespace
+from cri.network import pod_cidrs
+from cri.network.attachment import Attachment, checked_container_id
+from cri.network.cache import AttachmentCache
+from cri.network.configuration import parse_stored
+from cri.network.describe import describe
+from cri.network.directory import Scan, scan
+from cri.network.invocation import PluginInvoker
+from cri.network.list_execution import ListExecution
+from cri.network.request import PodRequest, PortMapping
+from cri.network.result import INTERFACE_PREFIX, PRIMARY_INTERFACE, AttachmentResult, combine
+from cri.network.result_document import parse_result
+from cri.network.runtime_config import capability_arguments, cni_arguments
+from cri.network.status import NetworkStatus, network_status
+from cri.network.watch import DirectoryWatch
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Coroutine, Sequence
+    from pathlib import Path
+
+    from cri.network.configuration import NetworkList
+    from cri.network.documents import JsonObject
+    from cri.network.settings import NetworkSettings
+
+__all__ = ["NetworkStatus", "PodNetwork", "PodRequest", "PortMapping"]
+
+T = TypeVar("T")
+log = structlog.get_logger(__name__)
+
+POLL_SECONDS = 10.0
+"""How often the directories are looked at without any event, while the network is ready,"""
+POLL_SECONDS_NOT_READY = 2.0
+"""and while it is not."""
+STATUS_SECONDS = 5.0
+"""A plugin's answer to STATUS counts for this long; older ones are still used, but asked anew meanwhile."""
+STATUS_TIMEOUT_SECONDS = 10.0
 
 
 @dataclass(frozen=True, slots=True)
-class PortMapping:
-    """A port of the pod that is to be reachable on the host."""
+class _Verdict:
+    """What the plugins said to STATUS."""
 
-    container_port: int
-    host_port: int = 0
-    """0 means that it is not published."""
-    protocol: str = "tcp"
-    """Lower case: tcp, udp or sctp."""
-    host_ip: str = ""
-    """Host address to listen on; empty for all."""
-
-
-@dataclass(frozen=True, slots=True)
-class PodRequest:
-    """A sandbox, as far as its network goes; the same values are given to attach and detach."""
-
-    sandbox_id: str
-    network_namespace: Path | None
-    """Where the namespace is mounted; None on detach when it is gone."""
-    name: str
-    namespace: str
-    uid: str
-    annotations: Mapping[str, str] = field(default_factory=dict)
-    labels: Mapping[str, str] = field(default_factory=dict)
-    port_mappings: tuple[PortMapping, ...] = ()
-    dns_servers: tuple[str, ...] = ()
-    dns_searches: tuple[str, ...] = ()
-    dns_options: tuple[str, ...] = ()
-    cgroup_parent: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class NetworkStatus:
-    """The NetworkReady condition of CRI's Status."""
-
-    ready: bool
-    reason: str
-    """"NetworkPluginNotReady" when not ready, else empty."""
-    message: str
-    """Names each bad file with its mistake, also when others make the network ready."""
+    of: Scan
+    complaint: str
+    at: float
+    """Event loop time."""
 
 
 class PodNetwork:
     """Attaches sandboxes to the configured CNI networks and keeps watch over the configuration."""
 
-    def __init__(self, settings: NetworkSettings, observer: Observer | None = None) -> None:
-        """`observer` hears of every plugin call, for metrics."""
+    def __init__(
+        self,
+        settings: NetworkSettings,
+        observer: Callable[[str, str, float, bool], None] | None = None,
+    ) -> None:
+        """`observer` is called after each plugin call with (plugin type, verb, seconds, succeeded)."""
+        self._settings = settings
+        self._invoker = PluginInvoker(settings, observer)
+        self._cache = AttachmentCache(settings.cache_dir)
+        self._pod_cidrs: tuple[str, ...] = ()
+        self._scan: Scan | None = None
+        self._verdict: _Verdict | None = None
+        self._verdict_wanted = asyncio.Event()
 
     async def load(self) -> None:
-        """Read the configuration directory now; called once before serving, `run` does it from then on."""
-        raise NotImplementedError
+        """Read the configuration directory now. Called once before serving; `run` does it from then on."""
+        found = await asyncio.to_thread(scan, self._settings)
+        if found == self._scan:
+            return
+        self._scan = found
+        self._verdict_wanted.set()
+        log.info(
+            "CNI configuration read",
+            directory=str(self._settings.conf_dir),
+            networks=[f"{network.name} ({network.source})" for network in found.networks],
+            obstacle=found.obstacle,
+            not_used=found.problems,
+        )
 
     async def run(self) -> None:
-        """Watch the configuration directory for ever. Kept alive by the server's supervisor."""
-        raise NotImplementedError
+        """Watch the configuration for ever, and ask plugins for their status. For the server's supervisor."""
+        async with asyncio.TaskGroup() as group:
+            group.create_task(self._keep_loaded(), name="cni:configuration")
+            group.create_task(self._keep_asking(), name="cni:status")
 
     def status(self) -> NetworkStatus:
         """Whether pods can be attached now. Answers from memory; never waits for a plugin."""
-        raise NotImplementedError
+        return network_status(self._scan, self._complaint())
+
+    def describe(self) -> JsonObject:
+        """The loaded configuration in the shape of containerd's verbose status (`cniconfig`)."""
+        return describe(self._settings, self._scan or Scan())
 
     async def attach(self, request: PodRequest) -> AttachmentResult:
         """ADD the sandbox to every configured network: eth0, eth1, … in the order of the files' names.
@@ -82,7 +114,30 @@ class PodNetwork:
         result. Raises Unavailable when no network is configured or a plugin fails, DeadlineExceeded when one
         hangs, InvalidArgument when a bandwidth annotation or a port mapping is wrong.
         """
-        raise NotImplementedError
+        networks = await self._usable_networks()
+        planned = self._plan(request, networks)
+        await self._store(planned)
+        results = await self._each(
+            [
+                ListExecution(network, self._invoker).add(attachment)
+                for network, attachment in zip(networks, planned, strict=True)
+            ]
+        )
+        done = [replace(item, result=result) for item, result in zip(planned, results, strict=True)]
+        await self._store(done)
+        attached = combine(
+            [
+                (attachment.interface, parse_result(result, network.cni_version))
+                for network, attachment, result in zip(networks, planned, results, strict=True)
+            ],
+            done,
+        )
+        if not any(item.interface == PRIMARY_INTERFACE for item in attached.ips):
+            raise Unavailable(
+                f"CNI network {networks[0].name!r} ({networks[0].source}) gave sandbox {request.sandbox_id} "
+                f"no address on {PRIMARY_INTERFACE}; check its ipam section"
+            )
+        return attached
 
     async def detach(self, request: PodRequest, result: AttachmentResult | None) -> None:
         """DEL the sandbox from the networks that it was added to, with the configuration that ADD used.
@@ -91,15 +146,171 @@ class PodNetwork:
         success when there is nothing to undo. Tries every network, then raises what went wrong (Unavailable,
         DeadlineExceeded); what failed stays cached, so that calling again tries it again.
         """
-        raise NotImplementedError
+        attachments = await self._attachments(request, result)
+        namespace = await asyncio.to_thread(_usable_namespace, request.network_namespace)
+        await self._each([self._delete(attachment, namespace) for attachment in reversed(attachments)])
+
+    async def check(self, request: PodRequest, result: AttachmentResult | None) -> None:
+        """CNI CHECK: ask the plugins whether the sandbox's network is intact. Raises what they object to."""
+        for attachment in await self._attachments(request, result):
+            await ListExecution(_network_of(attachment), self._invoker).check(attachment)
 
     async def set_pod_cidrs(self, cidrs: Sequence[str]) -> None:
-        """Take over the node's pod CIDRs (CRI's UpdateRuntimeConfig): renders `conf_template` if there is one
-        and offers them to plugins as `ipRanges`. Empty is a no-op. Raises InvalidArgument for a bad CIDR and
-        FailedPrecondition for a template that does not render to a valid network list.
-        """
-        raise NotImplementedError
+        """Take over the node's pod CIDRs (CRI's UpdateRuntimeConfig). Empty is a no-op.
 
-    def describe(self) -> JsonObject:
-        """The loaded configuration in the shape of containerd's verbose status (`crictl info`, `cniconfig`)."""
-        raise NotImplementedError
+        They are offered to plugins as `ipRanges`, and fill in `conf_template` if there is one and nothing
+        else makes the network ready. They are not kept over a restart. Raises InvalidArgument for a bad CIDR
+        and FailedPrecondition for a template that does not render to a valid network list.
+        """
+        checked = pod_cidrs.checked_cidrs(cidrs)
+        template = self._settings.conf_template
+        if not checked:
+            return
+        if template is not None:
+            await self.load()
+            rendered = self._settings.conf_dir / pod_cidrs.RENDERED_NAME
+            if self._networks() and not await asyncio.to_thread(rendered.is_file):
+                log.info("CNI network is ready without the template", template=str(template))
+            else:
+                data = await asyncio.to_thread(pod_cidrs.render_configuration, template, checked)
+                if await asyncio.to_thread(pod_cidrs.write_rendered, self._settings.conf_dir, data):
+                    log.info("CNI configuration rendered", file=str(rendered), pod_cidrs=checked)
+                await self.load()
+        self._pod_cidrs = checked
+
+    # Configuration and status
+
+    def _networks(self) -> tuple[NetworkList, ...]:
+        return () if self._scan is None else self._scan.networks
+
+    async def _usable_networks(self) -> tuple[NetworkList, ...]:
+        """The configured networks; looks again if there are none, so that no pod waits for the watch."""
+        if not self._networks():
+            await self.load()
+        networks = self._networks()
+        if not networks:
+            raise Unavailable(f"pod network: {self.status().message}")
+        return networks
+
+    async def _keep_loaded(self) -> None:
+        async with DirectoryWatch([self._settings.conf_dir, *self._settings.bin_dirs]) as watch:
+            while True:
+                await watch.arm()
+                await self.load()
+                await watch.changed(POLL_SECONDS if self.status().ready else POLL_SECONDS_NOT_READY)
+
+    async def _keep_asking(self) -> None:
+        """Ask on demand only: while nobody calls `status`, no plugin is run."""
+        while True:
+            await self._verdict_wanted.wait()
+            self._verdict_wanted.clear()
+            asked = self._scan or Scan()
+            complaint = await self._ask(asked)
+            self._verdict = _Verdict(of=asked, complaint=complaint, at=asyncio.get_running_loop().time())
+
+    async def _ask(self, asked: Scan) -> str:
+        for network in asked.networks:
+            try:
+                await ListExecution(network, self._invoker).status(STATUS_TIMEOUT_SECONDS)
+            except CriError as error:
+                return f"network {network.name!r} ({network.source}): {error.message}"
+        return ""
+
+    def _complaint(self) -> str:
+        """What the plugins last objected to; asks them again, in the background, if that was long ago."""
+        if not any(network.has_status for network in self._networks()):
+            return ""
+        verdict = self._verdict
+        if verdict is None or verdict.of is not self._scan:
+            self._verdict_wanted.set()
+            return "the CNI plugins have not answered STATUS yet"
+        if asyncio.get_running_loop().time() - verdict.at > STATUS_SECONDS:
+            self._verdict_wanted.set()
+        return verdict.complaint
+
+    # Attachments
+
+    def _plan(self, request: PodRequest, networks: Sequence[NetworkList]) -> list[Attachment]:
+        container_id = checked_container_id(request.sandbox_id)
+        arguments = cni_arguments(request)
+        capabilities = capability_arguments(request, self._pod_cidrs)
+        return [
+            Attachment(
+                network=network.name,
+                container_id=container_id,
+                interface=f"{INTERFACE_PREFIX}{index}",
+                config=network.config,
+                network_namespace="" if request.network_namespace is None else str(request.network_namespace),
+                arguments=arguments,
+                capabilities=capabilities,
+            )
+            for index, network in enumerate(networks)
+        ]
+
+    async def _store(self, attachments: Sequence[Attachment]) -> None:
+        try:
+            await asyncio.to_thread(self._cache.store, attachments)
+        except OSError as error:
+            raise Unavailable(
+                f"cannot note the attachment of sandbox {attachments[0].container_id} in the CNI cache "
+                f"{self._settings.cache_dir}: {error.strerror}"
+            ) from error
+
+    async def _attachments(
+        self, request: PodRequest, result: AttachmentResult | None
+    ) -> Sequence[Attachment]:
+        """What the sandbox is attached to: from its record, else from the cache.
+
+        With neither, nothing was ever begun, unless another server attached it and left only its result: then
+        the present configuration is the best there is.
+        """
+        checked_container_id(request.sandbox_id)
+        if result is not None and result.attachments:
+            return result.attachments
+        cached = await asyncio.to_thread(self._cache.of_sandbox, request.sandbox_id)
+        if cached or result is None:
+            return cached
+        return self._plan(request, await self._usable_networks())
+
+    async def _delete(self, attachment: Attachment, network_namespace: str) -> None:
+        await ListExecution(_network_of(attachment), self._invoker).delete(attachment, network_namespace)
+        try:
+            await asyncio.to_thread(self._cache.remove, attachment)
+        except OSError as error:
+            raise Unavailable(
+                f"cannot remove sandbox {attachment.container_id} from the CNI cache "
+                f"{self._settings.cache_dir}: {error.strerror}"
+            ) from error
+
+    async def _each(self, works: Sequence[Coroutine[object, object, T]]) -> list[T]:
+        """Do one thing per network, together or serially as configured; then raise the first error.
+
+        A failure does not cut the others short: a plugin that is stopped half-way leaves more behind.
+        """
+        serially = asyncio.Semaphore(1 if self._settings.setup_serially else max(1, len(works)))
+        async with asyncio.TaskGroup() as group:
+            tasks = [group.create_task(_outcome(work, serially)) for work in works]
+        outcomes = [task.result() for task in tasks]
+        errors = [outcome for outcome in outcomes if isinstance(outcome, CriError)]
+        for error in errors[1:]:
+            log.warning("another network failed, too", error=error.message)
+        if errors:
+            raise errors[0]
+        return [outcome for outcome in outcomes if not isinstance(outcome, CriError)]
+
+
+async def _outcome(work: Coroutine[object, object, T], turn: asyncio.Semaphore) -> T | CriError:
+    try:
+        async with turn:
+            return await work
+    except CriError as error:
+        return error
+
+
+def _network_of(attachment: Attachment) -> NetworkList:
+    return parse_stored(attachment.config, f"stored configuration of CNI network {attachment.network!r}")
+
+
+def _usable_namespace(path: Path | None) -> str:
+    """The path if a namespace is mounted there; after a reboot it is gone, or a plain file."""
+    return str(path) if path is not None and is_namespace(path) else ""
