@@ -72,7 +72,7 @@ def container_profile(
 
 
 def default_profile_text(name: str, daemon_profile: str = "unconfined") -> str:
-    """The default profile in apparmor.d(5) syntax; `daemon_profile` is the profile that containerd runs under.
+    """The default profile in apparmor.d(5) syntax; `daemon_profile` is the profile of containerd itself.
 
     It leaves files, network and capabilities to the other means, keeps containers from mounting and from the
     kernel's settings in /proc and /sys, and lets signals and traces pass only inside of the profile, or from

@@ -20,6 +20,8 @@ from cri.oci import (
 from cri.oci import process as process_aspect
 from cri.oci.annotations import container_annotations
 from cri.oci.capabilities import container_capabilities
+from cri.oci.cdi import requested_edits
+from cri.oci.cdi_edits import apply_edits
 from cri.oci.devices import DeviceSource, HostDevice, container_devices
 from cri.oci.masked_paths import apply_masked_paths
 from cri.oci.mounts import AnonymousVolume, ContainerMounts, MountRequest, MountSource, PodFiles
@@ -114,6 +116,8 @@ def container_spec(inputs: ContainerSpecInputs) -> Spec:
         inputs.handler.container_annotations,
     )
     _confine(spec, inputs)
+    edits = requested_edits(inputs.config, inputs.cdi, inputs.settings)
+    apply_edits(spec, edits, inputs.cdi_nodes)
     return spec
 
 

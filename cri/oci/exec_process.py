@@ -27,7 +27,8 @@ class ExecRequest:
 def exec_process(spec: Spec, request: ExecRequest) -> Process:
     """The container's own process (user, capabilities, environment, labels, limits) with another command.
 
-    The container's terminal is not inherited; one of its own gets TERM. Raises InvalidArgument for no command.
+    The container's terminal is not inherited; one of its own gets TERM. Raises InvalidArgument for an empty
+    command.
     """
     process = copy.copy(spec.get("process", {}))
     process.pop("consoleSize", None)

@@ -93,7 +93,7 @@ def check_user_namespaces(mappings: UserMappings | None, handler: RuntimeHandler
     """Raise InvalidArgument when a user namespace is asked of a handler that has none."""
     if mappings is not None and not handler.user_namespaces:
         raise InvalidArgument(
-            f"{_FIELD}.userns_options: runtime handler {handler.name!r} does not support user namespaces here; "
+            f"{_FIELD}.userns_options: runtime handler {handler.name!r} has no user namespaces here; "
             "see its features in the runtime's status"
         )
 

@@ -1,7 +1,8 @@
 """oom_score_adj of processes: what may be set, and what this process is able to set.
 
-Lowering the value needs CAP_SYS_RESOURCE; a runtime that tries without it fails to start the container. So where
-the capability is missing, or `restrict_oom_score_adj` is set, a value below this process's own is raised to it.
+Lowering the value needs CAP_SYS_RESOURCE; a runtime that tries without it fails to start the container. So
+where the capability is missing, or `restrict_oom_score_adj` is set, a value below this process's own is
+raised to it.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What runs in a container: arguments, environment, working directory and terminal, from request and image."""
+"""What runs in a container: arguments, environment and working directory, from request and image."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _ESCAPED_BYTES = re.compile("[\udc80-\udcff]")
 
 
 def arguments(config: criv1.ContainerConfig, image: ImageDefaults) -> list[str]:
-    """The process's arguments: `command` replaces the image's entrypoint and drops its cmd, `args` replaces cmd.
+    """The process's arguments: `command` replaces the image's entrypoint and cmd, `args` replaces cmd.
 
     Raises InvalidArgument when neither request nor image name a program.
     """

@@ -1,7 +1,7 @@
 """Cgroup limits: CRI's LinuxContainerResources to the spec's, merging of updates, and back for the status.
 
-A zero or empty field means "leave alone", for a new container as for an update. Runtimes translate the values to
-cgroup v1 or v2 themselves; `unified` goes to v2 files as it is.
+A zero or empty field means "leave alone", for a new container as for an update. Runtimes translate the values
+to cgroup v1 or v2 themselves; `unified` goes to v2 files as it is.
 """
 
 from __future__ import annotations
@@ -127,7 +127,7 @@ def _check_cpuset(name: str, value: str, available: frozenset[int]) -> None:
     for part in value.split(","):
         low, _, high = part.partition("-")
         first, last = int(low), int(high or low)
-        missing = last < first or available and (first not in available or last not in available)
+        missing = last < first or bool(available and {first, last} - available)
         if missing:
             known = ",".join(map(str, sorted(available))) or "rising numbers"
             raise bad_value(_field(name), value, f"a list of what this machine has: {known}")
@@ -170,8 +170,8 @@ def _hugepages(
             limits |= {_page_size(size, host): limit for size, limit in asked.items()}
         elif not settings.tolerate_missing_hugetlb_controller:
             raise InvalidArgument(
-                f"{_field('hugepage_limits')}: limits are given but this machine has no hugetlb cgroup controller; "
-                "set tolerate_missing_hugetlb_controller = true to ignore them"
+                f"{_field('hugepage_limits')}: this machine has no hugetlb cgroup controller; "
+                "set tolerate_missing_hugetlb_controller = true to ignore the limits"
             )
     return [{"pageSize": size, "limit": limit} for size, limit in limits.items()]
 

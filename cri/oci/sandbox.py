@@ -84,15 +84,19 @@ def _process(inputs: SandboxSpecInputs, base: Process) -> Process:
         "noNewPrivileges": True,
         "oomScoreAdj": oom_score.possible(oom_score.SANDBOX, inputs.host, inputs.settings),
     }
-    if inputs.labels.process:
+    if inputs.labels.process and not inputs.config.linux.security_context.privileged:
         process["selinuxLabel"] = inputs.labels.process
     return process
 
 
 def _mounts(inputs: SandboxSpecInputs, base: list[Mount], mappings: UserMappings | None) -> list[Mount]:
+    context = inputs.config.linux.security_context
     chosen = mounts.sandbox_mounts(base, inputs.shm_path, inputs.resolv_conf_path)
-    on_host_network = inputs.config.linux.security_context.namespace_options.network == criv1.NODE
-    return mounts.with_bound_sys(chosen) if mappings is not None and on_host_network else chosen
+    if mappings is not None and context.namespace_options.network == criv1.NODE:
+        chosen = mounts.with_bound_sys(chosen)
+    # One sysfs serves a whole network namespace, and its first mount, which is this, decides for all whether
+    # it can be written at all: a privileged container could not make it writable later.
+    return mounts.with_writable_kernel(chosen) if context.privileged else chosen
 
 
 def _linux(inputs: SandboxSpecInputs, base: Linux, mappings: UserMappings | None) -> Linux:

@@ -1,7 +1,7 @@
 """SELinux contexts of processes and mounts: composing, checking and inheriting labels.
 
-A context is user:role:type:level. The level's categories (MCS) keep pods apart: each gets a pair of its own, which
-the caller allocates and remembers. No state and no system call here.
+A context is user:role:type:level. The level's categories (MCS) keep pods apart: each gets a pair of its own,
+which the caller allocates and remembers. No state and no system call here.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ class Context:
     @classmethod
     def parse(cls, label: str) -> Context:
         """The context that `label` spells; the level may itself have colons."""
-        user, role, type_, level = (label.split(":", 3) + ["", "", "", ""])[:4]
+        user, role, type_, level = [*label.split(":", 3), "", "", ""][:4]
         return cls(user, role, type_, level)
 
     def __str__(self) -> str:
@@ -113,7 +113,7 @@ def check_options(options: criv1.SELinuxOption) -> None:
 def free_level(start: int, in_use: Collection[str], category_range: int) -> str:
     """A level s0:cA,cB with A < B < `category_range` that is not `in_use`, looking from number `start` on.
 
-    `start` is any number (a random one spreads pods over the range). Raises ResourceExhausted when all are taken.
+    `start` is any number (a random one spreads pods over the range). Raises ResourceExhausted at the end.
     """
     total = category_range * (category_range - 1) // 2
     for offset in range(total):

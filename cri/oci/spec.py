@@ -200,6 +200,8 @@ class IntelRdt(TypedDict, total=False):
     closID: str
     l3CacheSchema: str
     memBwSchema: str
+    schemata: list[str]
+    enableMonitoring: bool
     enableCMT: bool
     enableMBM: bool
 
@@ -264,7 +266,7 @@ class Spec(TypedDict, total=False):
 
 
 def to_json(spec: Spec | Process | Resources) -> bytes:
-    """The compact JSON of a spec, or of a part that containerd takes by itself (exec process, task update)."""
+    """The compact JSON of a spec, or of a part that containerd takes alone (exec process, task update)."""
     return msgspec.json.encode(spec)
 
 

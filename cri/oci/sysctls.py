@@ -1,7 +1,7 @@
 """Kernel parameters of a pod: only those that belong to a namespace which the pod owns.
 
-Anything else would change the host, so runtimes refuse it when the sandbox starts; here it is refused with the
-reason at once.
+Anything else would change the host, so runtimes refuse it when the sandbox starts; here it is refused with
+the reason at once.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ def sandbox_sysctls(config: criv1.PodSandboxConfig, host: HostFacts, settings: O
             raise bad_value(
                 _FIELD,
                 name,
-                "a namespaced parameter (net.*, fs.mqueue.*, kernel.shm*, kernel.msg*, kernel.sem)",
+                "a namespaced one (net.*, fs.mqueue.*, kernel.shm*, kernel.msg*, kernel.sem)",
             )
         if not own[namespace]:
             raise bad_value(_FIELD, name, f"left out, since the pod shares the host's {namespace} namespace")
@@ -69,7 +69,7 @@ def _conveniences(
 
 
 def _dotted(name: str) -> str:
-    """The name with dots between its parts; sysctl(8) also takes slashes, and then dots are part of a name."""
+    """The name with dots between parts; with slashes, which sysctl(8) also takes, dots stay in them."""
     first_separator = next((character for character in name if character in "./"), ".")
     return name.translate(str.maketrans("./", "/.")) if first_separator == "/" else name
 
