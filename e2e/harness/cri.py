@@ -54,6 +54,7 @@ def pod_config(
     uid: str = "",
     hostname: str | None = None,
     host_network: bool = False,
+    privileged: bool = False,
     dns: criv1.DNSConfig | None = None,
     ports: Sequence[criv1.PortMapping] = (),
     labels: Mapping[str, str] | None = None,
@@ -78,7 +79,8 @@ def pod_config(
             cgroup_parent=cgroup_parent,
             sysctls=sysctls or {},
             security_context=criv1.LinuxSandboxSecurityContext(
-                namespace_options=criv1.NamespaceOption(network=network, pid=pid, ipc=ipc)
+                namespace_options=criv1.NamespaceOption(network=network, pid=pid, ipc=ipc),
+                privileged=privileged,
             ),
         ),
     )

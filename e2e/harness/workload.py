@@ -10,11 +10,14 @@ from typing import TYPE_CHECKING, Any
 
 from api.wire import criv1
 from e2e.harness.cri import Cri, container_config, pod_config
+from e2e.harness.eventually import eventually
+from e2e.harness.log_lines import LogLine, log_lines
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
 EXIT_SECONDS = 20.0
+SETTLED_LOOKS = 12
 
 
 @dataclass(slots=True)
@@ -52,15 +55,28 @@ class Container:
 
     async def when(self, true: Callable[[criv1.ContainerStatus], bool], what: str) -> criv1.ContainerStatus:
         """Wait until something holds for the status."""
-        status = await self.status()
-        try:
-            async with asyncio.timeout(EXIT_SECONDS):
-                while not true(status):
-                    await asyncio.sleep(0.02)
-                    status = await self.status()
-        except TimeoutError:
-            raise AssertionError(f"after {EXIT_SECONDS:.0f} s not {what}: {status}") from None
-        return status
+        return await eventually(self.status, true, what, EXIT_SECONDS)
+
+    async def settled_log(self) -> list[LogLine]:
+        """The log's records once the container has exited and the file does not grow any more.
+
+        A server may tell the exit before the last of the output has gone through the pipe to the disk.
+        """
+        await self.exited()
+        sizes = [-1]
+        async with asyncio.timeout(EXIT_SECONDS):
+            while len(sizes) < SETTLED_LOOKS or len(set(sizes[-SETTLED_LOOKS:])) > 1:
+                await asyncio.sleep(0.03)
+                sizes.append(self.log_file.stat().st_size if self.log_file.exists() else 0)
+        return log_lines(self.log_file)
+
+    async def until_process(self, command: str, *, runs: bool) -> None:
+        """Wait until a command line is, or is no longer, among the container's processes."""
+        await eventually(
+            lambda: self.output_of("ps -o args"),
+            lambda listed: (command in listed) is runs,
+            f"`{command}` {'running' if runs else 'gone'}",
+        )
 
     async def execute(self, *command: str, timeout_seconds: int = 10) -> criv1.ExecSyncResponse:
         return await self.cri.runtime.ExecSync(
