@@ -16,13 +16,15 @@ claims within `unclaimed_seconds` is given to `reap`.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Coroutine
 from dataclasses import dataclass, field
-from typing import Generic, TypeVar
+from typing import TYPE_CHECKING, Generic, TypeVar
 
 import structlog
 
-from cri.concurrency.supervision import Supervisor
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Coroutine
+
+    from cri.concurrency.supervision import Supervisor
 
 R = TypeVar("R")
 log = structlog.get_logger(__name__)

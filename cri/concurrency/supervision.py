@@ -11,11 +11,13 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Awaitable, Callable, Coroutine
-from types import TracebackType
-from typing import Self, TypeVar
+from typing import TYPE_CHECKING, Self, TypeVar
 
 import structlog
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Coroutine
+    from types import TracebackType
 
 T = TypeVar("T")
 log = structlog.get_logger(__name__)
@@ -79,11 +81,15 @@ class Supervisor:
             try:
                 await work()
                 log.warning("endless task ended, starting it again", task=name)
-            except Exception as error:  # noqa: BLE001 - the point of supervision is to outlive any failure
+            except Exception as error:
                 log.exception("endless task failed, starting it again", task=name, pause=pause)
                 self._on_death(name, error)
             lived = loop.time() - began
-            pause = FIRST_PAUSE_SECONDS if lived > LONGEST_PAUSE_SECONDS else min(pause * 2, LONGEST_PAUSE_SECONDS)
+            pause = (
+                FIRST_PAUSE_SECONDS
+                if lived > LONGEST_PAUSE_SECONDS
+                else min(pause * 2, LONGEST_PAUSE_SECONDS)
+            )
             await asyncio.sleep(pause)
 
     def _finished(self, task: asyncio.Task[object]) -> None:
@@ -102,9 +108,7 @@ async def shielded(work: Coroutine[object, object, T], name: str, deadline_secon
     For clean-up that must not be cut short. Raises TimeoutError when the deadline (of its own, not the
     caller's) passes, after cancelling `work`.
     """
-    task = asyncio.get_running_loop().create_task(
-        asyncio.wait_for(work, deadline_seconds), name=name
-    )
+    task = asyncio.get_running_loop().create_task(asyncio.wait_for(work, deadline_seconds), name=name)
     cancelled: asyncio.CancelledError | None = None
     while not task.done():
         try:

@@ -10,12 +10,14 @@ not stop the others; it is reported to `on_leftover`, where the janitor's notes 
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from types import TracebackType
-from typing import Self
+from typing import TYPE_CHECKING, Self
 
 import structlog
 
 from cri.concurrency.supervision import shielded
+
+if TYPE_CHECKING:
+    from types import TracebackType
 
 log = structlog.get_logger(__name__)
 

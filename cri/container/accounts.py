@@ -10,12 +10,16 @@ import asyncio
 import secrets
 from collections import OrderedDict
 from dataclasses import dataclass
-from pathlib import Path
+from typing import TYPE_CHECKING
 
-from api.containerd import Client
 from cri.linux.files import read_beneath
 from cri.linux.snapshot_mounts import Mount, with_mounted
 from cri.state.deletion import ensure_deleted
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from api.containerd import Client
 
 MOST_IMAGES = 256
 MOST_BYTES = 4 << 20
@@ -57,7 +61,9 @@ class Accounts:
             snapshots = leased.snapshots(snapshotter)
             mounts = await snapshots.view(view, chain_id)
             try:
-                return await with_mounted([Mount(mount.type, mount.source, mount.options) for mount in mounts], _read_files)
+                return await with_mounted(
+                    [Mount(mount.type, mount.source, mount.options) for mount in mounts], _read_files
+                )
             finally:
                 await ensure_deleted(snapshots.remove(view))
 

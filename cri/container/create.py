@@ -10,20 +10,16 @@ from __future__ import annotations
 
 import secrets
 import time
-from collections.abc import Mapping
+from typing import TYPE_CHECKING
 
+from api.containerd import SPEC_TYPE_URL, TypedValue
 from api.containerd import Container as ContainerdContainer
-from api.containerd import TypedValue
-from api.containerd.typed import SPEC_TYPE_URL
-from api.wire import criv1
 from cri.concurrency.undo import UndoStack
-from cri.container.engine import Engine
 from cri.container.log_path import absolute_log_path
 from cri.container.resources import effective_resources
 from cri.container.signals import signal_number, stop_signal
 from cri.container.spec import ContainerPlan, build_spec
 from cri.errors import FailedPrecondition, InvalidArgument, NotFound
-from cri.image.image import Image
 from cri.observe.stages import annotate, stage
 from cri.oci.spec import to_json
 from cri.oci.user import container_user
@@ -38,7 +34,14 @@ from cri.state.records import (
     ContainerRecord,
     StatusRecord,
 )
-from cri.state.sandbox import Sandbox
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from api.wire import criv1
+    from cri.container.engine import Engine
+    from cri.image.image import Image
+    from cri.state.sandbox import Sandbox
 
 MOST_LABEL_BYTES = 4096
 """containerd refuses longer labels (key and value together); the record keeps those too."""
@@ -52,7 +55,9 @@ def check_request(config: criv1.ContainerConfig) -> None:
         raise InvalidArgument("config.image.image is empty: name an image that has been pulled")
 
 
-async def create_container(engine: Engine, sandbox: Sandbox, name: str, config: criv1.ContainerConfig) -> Container:
+async def create_container(
+    engine: Engine, sandbox: Sandbox, name: str, config: criv1.ContainerConfig
+) -> Container:
     """Make the container and add it to the index. Raises NotFound for an image that is not there."""
     identifier = secrets.token_hex(32)
     annotate(container=identifier)
@@ -99,7 +104,9 @@ async def _create(
         )
         with stage("record"):
             undo.push("delete record", lambda: ensure_deleted(engine.client.containers.delete(identifier)))
-            written = _containerd_record(container, image, handler.runtime_type, handler.options, to_json(spec))
+            written = _containerd_record(
+                container, image, handler.runtime_type, handler.options, to_json(spec)
+            )
             await engine.client.containers.create(written)
         with stage("snapshot"):
             snapshots = engine.client.snapshots(handler.snapshotter)

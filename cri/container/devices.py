@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from api.wire import criv1
 from cri.errors import InvalidArgument
 from cri.oci.devices import DeviceSource, HostDevice
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping
+
+    from api.wire import criv1
 
 NOT_DEVICES = frozenset({"pts", "shm", "fd", "mqueue", ".lxc", ".lxd-mounts", ".udev"})
 """Directories below /dev whose nodes belong to some process or mount, never to a container."""

@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
-from api.containerd import Client
-from cri.concurrency.supervision import Supervisor
 from cri.container.exec_exits import ExecExits
-from cri.container.handlers import Handlers
-from cri.container.settings import ContainerSettings
 from cri.container.stop_schedule import StopSchedules
-from cri.image.store import ImageStore
-from cri.logs.client import LogKeeper
-from cri.oci.host import HostFacts
-from cri.oci.settings import OciSettings
-from cri.state.node import Node
-from cri.state.paths import NodePaths
+
+if TYPE_CHECKING:
+    from api.containerd import Client
+    from cri.concurrency.supervision import Supervisor
+    from cri.container.accounts import Accounts
+    from cri.container.handlers import Handlers
+    from cri.container.settings import ContainerSettings
+    from cri.image.store import ImageStore
+    from cri.logs.client import LogKeeper
+    from cri.oci.host import HostFacts
+    from cri.oci.settings import OciSettings
+    from cri.state.node import Node
+    from cri.state.paths import NodePaths
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,5 +36,6 @@ class Engine:
     host: HostFacts
     oci: OciSettings
     settings: ContainerSettings
+    accounts: Accounts
     exec_exits: ExecExits = field(default_factory=ExecExits)
     stops: StopSchedules = field(default_factory=StopSchedules)

@@ -7,8 +7,10 @@ was down, `pending` tells whom to ask containerd about.
 from __future__ import annotations
 
 import asyncio
+from typing import TYPE_CHECKING
 
-from api.containerd import Exit
+if TYPE_CHECKING:
+    from api.containerd import Exit
 
 
 class ExecExits:

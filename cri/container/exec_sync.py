@@ -11,25 +11,29 @@ import asyncio
 import contextlib
 import secrets
 import signal
-from collections.abc import AsyncIterator
 from dataclasses import dataclass
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 import structlog
 
-from api.containerd import Exit, TypedValue
+from api.containerd import PROCESS_TYPE_URL, Exit, TypedValue
 from api.containerd import errors as containerd_errors
-from api.containerd.typed import PROCESS_TYPE_URL
 from cri.concurrency.supervision import shielded
-from cri.container.engine import Engine
 from cri.container.output import OutputCollector
 from cri.errors import DeadlineExceeded, FailedPrecondition
 from cri.linux import fifo
 from cri.linux.sessions import kill_session
 from cri.observe.stages import stage
-from cri.oci.exec_process import exec_process
-from cri.state.container import Container
+from cri.oci.exec_process import ExecRequest, exec_process
+from cri.oci.spec import from_json, to_json
 from cri.state.deletion import ensure_deleted
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Sequence
+    from pathlib import Path
+
+    from cri.container.engine import Engine
+    from cri.state.container import Container
 
 log = structlog.get_logger(__name__)
 
@@ -46,13 +50,14 @@ class ExecResult:
     exit_code: int
 
 
-async def exec_sync(engine: Engine, container: Container, command: list[str], timeout_seconds: float) -> ExecResult:
+async def exec_sync(
+    engine: Engine, container: Container, command: list[str], timeout_seconds: float
+) -> ExecResult:
     """Run `command`; `timeout_seconds` 0 means no limit.
 
     Raises FailedPrecondition if the container does not run, DeadlineExceeded when time runs out.
     """
-    if not container.running:
-        raise FailedPrecondition(f"{container} is not running; nothing can be executed in it")
+    container.require_running("nothing can be executed in it")
     exec_id = secrets.token_hex(32)
     directory = engine.paths.container_state(container.id) / "exec" / exec_id
     async with _streams(directory) as (stdout, stderr):
@@ -66,12 +71,17 @@ async def exec_sync(engine: Engine, container: Container, command: list[str], ti
                 await _drain(engine, stdout, stderr)
         finally:
             engine.exec_exits.forget(container.id, exec_id)
-            await shielded(_clean_up(engine, container, exec_id), f"clean up exec {exec_id[:13]}", CLEAN_UP_SECONDS)
+            await shielded(
+                _clean_up(engine, container, exec_id), f"clean up exec {exec_id[:13]}", CLEAN_UP_SECONDS
+            )
         return ExecResult(stdout.collected, stderr.collected, exit_.status)
 
 
-async def _begin(engine: Engine, container: Container, exec_id: str, command: list[str], directory: Path) -> int:
-    process = TypedValue(PROCESS_TYPE_URL, exec_process(container.process, command, terminal=False))
+async def _begin(
+    engine: Engine, container: Container, exec_id: str, command: list[str], directory: Path
+) -> int:
+    spec = from_json(b'{"process":' + container.process + b"}")
+    process = TypedValue(PROCESS_TYPE_URL, to_json(exec_process(spec, ExecRequest(tuple(command)))))
     try:
         await engine.client.tasks.exec(
             container.id, exec_id, process, stdout=str(directory / "stdout"), stderr=str(directory / "stderr")
@@ -82,7 +92,12 @@ async def _begin(engine: Engine, container: Container, exec_id: str, command: li
 
 
 async def _wait(
-    engine: Engine, container: Container, exec_id: str, pid: int, exited: asyncio.Future[Exit], timeout_seconds: float
+    engine: Engine,
+    container: Container,
+    exec_id: str,
+    pid: int,
+    exited: asyncio.Future[Exit],
+    timeout_seconds: float,
 ) -> Exit:
     try:
         return await asyncio.wait_for(asyncio.shield(exited), timeout_seconds or None)
@@ -129,14 +144,23 @@ async def _clean_up(engine: Engine, container: Container, exec_id: str) -> None:
 @contextlib.asynccontextmanager
 async def _streams(directory: Path) -> AsyncIterator[tuple[OutputCollector, OutputCollector]]:
     """Make the two FIFOs, read them, and leave nothing."""
-    directory.mkdir(parents=True, mode=0o700)
     names = ("stdout", "stderr")
+    _make_fifos(directory, names)
     try:
-        for name in names:
-            fifo.make(directory / name)
         with OutputCollector(directory / "stdout") as stdout, OutputCollector(directory / "stderr") as stderr:
             yield stdout, stderr
     finally:
-        for name in names:
-            (directory / name).unlink(missing_ok=True)
-        directory.rmdir()
+        _remove_fifos(directory, names)
+
+
+def _make_fifos(directory: Path, names: Sequence[str]) -> None:
+    """On the loop: a handful of calls on a memory file system take less than handing them to a thread."""
+    directory.mkdir(parents=True, mode=0o700)
+    for name in names:
+        fifo.make(directory / name)
+
+
+def _remove_fifos(directory: Path, names: Sequence[str]) -> None:
+    for name in names:
+        (directory / name).unlink(missing_ok=True)
+    directory.rmdir()

@@ -9,15 +9,19 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
 import structlog
 
 from api.containerd import Exit
 from api.containerd import errors as containerd_errors
-from cri.container.engine import Engine
+from cri.concurrency.together import together
 from cri.container.records import store_status
-from cri.state.container import Container
 from cri.state.container_status import ContainerStatus, Phase
+
+if TYPE_CHECKING:
+    from cri.container.engine import Engine
+    from cri.state.container import Container
 
 log = structlog.get_logger(__name__)
 
@@ -65,9 +69,9 @@ async def delete_task(engine: Engine, container: Container) -> None:
 
 
 async def _settle(engine: Engine, container: Container, status: ContainerStatus) -> None:
-    async with asyncio.TaskGroup() as group:
-        group.create_task(_drain(engine, container))
-        group.create_task(store_status(engine, container, replace(container.stored, status=status)))
+    await together(
+        _drain(engine, container), store_status(engine, container, replace(container.stored, status=status))
+    )
     engine.stops.end(container.id)
     container.status = status
     container.oom = None

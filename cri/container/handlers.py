@@ -5,13 +5,17 @@ CRI: the empty name means the default handler; an unknown name is an error of th
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from pathlib import Path
+from typing import TYPE_CHECKING
 
-from api.containerd import TypedValue
 from cri.errors import InvalidArgument
-from cri.oci.handler import RuntimeHandler
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+    from pathlib import Path
+
+    from api.containerd import TypedValue
+    from cri.oci.handler import RuntimeHandler
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,3 +61,7 @@ class Handlers:
                 f"add [containerd.runtimes.{name}] or correct the RuntimeClass"
             )
         return handler
+
+    def get_or_default(self, name: str) -> Handler:
+        """For objects that exist: their handler may have left the configuration, and they must still be removable."""
+        return self._handlers.get(name, self.default)

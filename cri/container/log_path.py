@@ -19,5 +19,7 @@ def absolute_log_path(log_directory: str, log_path: str) -> str:
     joined = posixpath.normpath(posixpath.join(log_directory, log_path))
     inside = posixpath.normpath(log_directory).rstrip("/") + "/"
     if "\0" in joined or not joined.startswith(inside):
-        raise InvalidArgument(f"log_path {log_path!r} must be a path inside of the log_directory {log_directory!r}")
+        raise InvalidArgument(
+            f"log_path {log_path!r} must be a path inside of the log_directory {log_directory!r}"
+        )
     return joined

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import os
-from pathlib import Path
-from types import TracebackType
-from typing import Self
+from typing import TYPE_CHECKING, Self
 
 from cri.linux import fifo
+
+if TYPE_CHECKING:
+    from pathlib import Path
+    from types import TracebackType
 
 MOST_BYTES = 16 << 20
 """CRI: ExecSync drops what goes beyond, without an error."""

@@ -3,24 +3,28 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from api.wire import criv1
 from cri.errors import InvalidArgument
-from cri.oci.host import HostFacts
 from cri.oci.seccomp import profile_path
+
+if TYPE_CHECKING:
+    from api.wire import criv1
+    from cri.oci.host import HostFacts
+    from cri.oci.settings import OciSettings
 
 LOADED_APPARMOR_PROFILES = Path("/sys/kernel/security/apparmor/profiles")
 MOST_PROFILE_BYTES = 4 << 20
 
 
 def seccomp_profile(
-    context: criv1.LinuxContainerSecurityContext | criv1.LinuxSandboxSecurityContext, unset_profile: str
+    context: criv1.LinuxContainerSecurityContext | criv1.LinuxSandboxSecurityContext, settings: OciSettings
 ) -> bytes | None:
     """Contents of the Localhost profile in force, None if it is another kind. Blocking.
 
     Raises InvalidArgument naming a file that cannot be read.
     """
-    path = profile_path(context, unset_profile)
+    path = profile_path(context, settings)
     if path is None:
         return None
     try:

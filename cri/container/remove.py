@@ -8,18 +8,22 @@ from __future__ import annotations
 
 import asyncio
 import shutil
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 import structlog
 
 from api.containerd import errors as containerd_errors
-from cri.container.engine import Engine
 from cri.container.exit import delete_task
 from cri.container.start import kill_and_delete
 from cri.container.stop import stop_container
 from cri.observe.stages import stage
-from cri.state.container import Container
 from cri.state.container_status import Phase
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from cri.container.engine import Engine
+    from cri.state.container import Container
 
 log = structlog.get_logger(__name__)
 

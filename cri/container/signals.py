@@ -10,21 +10,23 @@ from cri.errors import InvalidArgument
 DEFAULT_STOP_SIGNAL = "SIGTERM"
 
 
-def stop_signal(requested: criv1.Signal, image: str) -> str:
+def stop_signal(requested: criv1.Signal.ValueType, image: str) -> str:
     """Which signal stops the container: the request's, else the image's STOPSIGNAL, else SIGTERM."""
     if requested != criv1.RUNTIME_DEFAULT:
         return _linux_name(criv1.Signal.Name(requested))
     return image or DEFAULT_STOP_SIGNAL
 
 
-def cri_signal(name: str) -> criv1.Signal:
+def cri_signal(name: str) -> criv1.Signal.ValueType:
     """The CRI constant for a signal's name, RUNTIME_DEFAULT for one that CRI has no constant for."""
     number = signal_number(name)
     if number >= signal.SIGRTMIN:
         full = f"SIGRTMINPLUS{number - signal.SIGRTMIN}" if number > signal.SIGRTMIN else "SIGRTMIN"
     else:
         full = signal.Signals(number).name
-    return criv1.Signal.Value(full) if full in criv1.Signal.keys() else criv1.RUNTIME_DEFAULT
+    return (
+        criv1.Signal.Value(full) if full in criv1.Signal.DESCRIPTOR.values_by_name else criv1.RUNTIME_DEFAULT
+    )
 
 
 def signal_number(name: str) -> int:

@@ -7,27 +7,30 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import dataclass
-from pathlib import Path
+from typing import TYPE_CHECKING
 
-from cri.concurrency.undo import UndoStack
+from api.wire import criv1
+from cri.concurrency.together import together
 from cri.container.accounts import AccountFiles
-from cri.container.engine import Engine
-from cri.container.handlers import Handler
-from cri.container.mount_sources import mount_sources
 from cri.container.devices import device_sources, host_devices
+from cri.container.mount_sources import mount_sources
 from cri.container.profiles import apparmor_profiles, seccomp_profile
 from cri.container.volumes import anonymous_volumes
 from cri.errors import InvalidArgument
-from cri.image.image import Image
 from cri.oci.container import ContainerSpecInputs, SandboxFacts, container_spec
-from cri.oci.devices import wants_host_devices
+from cri.oci.devices import HostDevice, wants_host_devices
 from cri.oci.image_defaults import ImageDefaults
 from cri.oci.namespaces import NamespacePaths
-from cri.oci.spec import Spec
 from cri.oci.user import ResolvedUser, UserRequest, container_user_request, resolve
-from cri.state.records import ContainerRecord
-from cri.state.sandbox import Sandbox
-from api.wire import criv1
+
+if TYPE_CHECKING:
+    from cri.concurrency.undo import UndoStack
+    from cri.container.engine import Engine
+    from cri.container.handlers import Handler
+    from cri.image.image import Image
+    from cri.oci.spec import Spec
+    from cri.state.records import ContainerRecord
+    from cri.state.sandbox import Sandbox
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,28 +51,29 @@ async def build_spec(engine: Engine, plan: ContainerPlan, undo: UndoStack) -> Sp
     """
     config = plan.record.config
     context = config.linux.security_context
-    async with asyncio.TaskGroup() as group:
-        user = group.create_task(resolve_user(engine, plan, container_user_request(context, plan.image.config.user)))
-        sources = group.create_task(asyncio.to_thread(mount_sources, config.mounts))
-        devices = group.create_task(asyncio.to_thread(device_sources, config.devices))
-        volumes = group.create_task(anonymous_volumes(engine, plan, undo))
-        seccomp = group.create_task(asyncio.to_thread(seccomp_profile, context, engine.oci.unset_seccomp_profile))
+    user, volumes, sources, devices, seccomp = await together(
+        resolve_user(engine, plan, container_user_request(context, plan.image.config.user)),
+        anonymous_volumes(engine, plan, undo),
+        asyncio.to_thread(mount_sources, config.mounts),
+        asyncio.to_thread(device_sources, config.devices),
+        asyncio.to_thread(seccomp_profile, context, engine.oci),
+    )
     inputs = ContainerSpecInputs(
         container_id=plan.record.id,
         config=config,
         sandbox=sandbox_facts(engine, plan.sandbox),
         image=image_defaults(plan.image),
         image_name=config.image.user_specified_image or config.image.image,
-        user=user.result(),
+        user=user,
         handler=plan.handler.spec,
         host=engine.host,
         settings=engine.oci,
-        mount_sources=sources.result(),
-        anonymous_volumes=volumes.result(),
-        devices=devices.result(),
+        mount_sources=sources,
+        anonymous_volumes=volumes,
+        devices=devices,
         host_devices=await _all_devices(context, plan.handler),
         target_pid_namespace=_target_pid_namespace(engine, plan),
-        seccomp_profile=seccomp.result(),
+        seccomp_profile=seccomp,
         apparmor_profiles=apparmor_profiles(engine.host),
     )
     return container_spec(inputs)
@@ -112,7 +116,9 @@ async def resolve_user(engine: Engine, plan: ContainerPlan, request: UserRequest
     return resolve(request, files.passwd, files.group)
 
 
-async def _all_devices(context: criv1.LinuxContainerSecurityContext, handler: Handler):
+async def _all_devices(
+    context: criv1.LinuxContainerSecurityContext, handler: Handler
+) -> tuple[HostDevice, ...]:
     if not wants_host_devices(context, handler.spec):
         return ()
     return await asyncio.to_thread(host_devices)

@@ -11,25 +11,31 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import structlog
 
-from api.containerd import Mount
+from api.containerd import Mount, TypedValue
 from api.containerd import errors as containerd_errors
-from cri.container.engine import Engine
+from api.wire import criv1
+from cri.concurrency.supervision import shielded
+from cri.concurrency.together import together
 from cri.container.exit import delete_task
 from cri.container.records import store_status
-from cri.errors import CriError, FailedPrecondition
+from cri.errors import FailedPrecondition
 from cri.linux import fifo
 from cri.linux.cgroups import OomCounter
 from cri.logs.client import Followed
 from cri.observe.stages import stage
-from cri.state.container import Container
 from cri.state.container_status import CRI_STATES, Phase
-from api.wire import criv1
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from cri.container.engine import Engine
+    from cri.state.container import Container
 
 log = structlog.get_logger(__name__)
 
@@ -73,7 +79,9 @@ def _check_startable(engine: Engine, container: Container) -> None:
         raise FailedPrecondition(f"{container} is in state {state}; only a created container can be started")
     sandbox = engine.node.sandboxes.get(container.record.sandbox_id)
     if not sandbox.ready:
-        raise FailedPrecondition(f"{sandbox} of {container} is not ready; kubelet makes a new sandbox for the pod")
+        raise FailedPrecondition(
+            f"{sandbox} of {container} is not ready; kubelet makes a new sandbox for the pod"
+        )
 
 
 async def _start(engine: Engine, container: Container) -> None:
@@ -82,18 +90,20 @@ async def _start(engine: Engine, container: Container) -> None:
     followed = streams_of(engine, container)
     stdin = stdin_of(engine, container)
     with stage("io"):
-        async with asyncio.TaskGroup() as group:
-            mounts = group.create_task(engine.client.snapshots(container.snapshotter).mounts(container.id))
-            group.create_task(_open_streams(engine, followed, stdin))
+        mounts, _ = await together(
+            engine.client.snapshots(container.snapshotter).mounts(container.id),
+            _open_streams(engine, followed, stdin),
+        )
     with stage("task-create"):
         container.task_deleted.clear()
-        pid = await _create_task(engine, container, followed, stdin, mounts.result(), handler.options)
+        pid = await _create_task(engine, container, followed, stdin, mounts, handler.options)
         container.oom = OomCounter.of(pid)
     running = container.status.running(pid, time.time_ns())
     with stage("task-start"):
-        async with asyncio.TaskGroup() as group:
-            group.create_task(engine.client.tasks.start(container.id))
-            group.create_task(store_status(engine, container, replace(container.stored, status=running)))
+        await together(
+            engine.client.tasks.start(container.id),
+            store_status(engine, container, replace(container.stored, status=running)),
+        )
     container.status = running
     log.info("container started", container=container.id, pid=pid)
 
@@ -104,7 +114,7 @@ async def _create_task(
     followed: Followed,
     stdin: Path | None,
     mounts: Sequence[Mount],
-    options: object,
+    options: TypedValue | None,
 ) -> int:
     return await engine.client.tasks.create(
         container.id,
@@ -131,8 +141,6 @@ def _make_fifos(paths: Sequence[Path]) -> None:
 
 async def _fail(engine: Engine, container: Container, error: BaseException) -> None:
     """Undo what the start did and leave the container EXITED with the reason that kubelet shows."""
-    from cri.concurrency.supervision import shielded
-
     message = failure_message(error)
     log.warning("container could not be started", container=container.id, error=message)
     container.status = container.status.start_failed(time.time_ns(), message)
@@ -159,9 +167,5 @@ async def kill_and_delete(engine: Engine, container: Container) -> None:
 
 
 def failure_message(error: BaseException) -> str:
-    """What went wrong, for the status' message: the cause inside a group, without the frames around it."""
-    while isinstance(error, BaseExceptionGroup):
-        error = error.exceptions[0]
-    if isinstance(error, CriError):
-        return error.message
+    """What went wrong, for the status' message."""
     return str(error) or type(error).__name__

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from typing import TYPE_CHECKING
 
 from api.wire import criv1
 from cri.container.signals import cri_signal
-from cri.image.image import Image
-from cri.state.container import Container
 from cri.state.container_status import CRI_STATES
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from cri.image.image import Image
+    from cri.state.container import Container
 
 
 def list_item(container: Container) -> criv1.Container:

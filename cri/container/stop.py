@@ -9,18 +9,21 @@ from __future__ import annotations
 
 import asyncio
 import signal
+from typing import TYPE_CHECKING
 
 import structlog
 
 from api.containerd import errors as containerd_errors
-from cri.container.engine import Engine
 from cri.container.signals import signal_number
-from cri.container.stop_schedule import StopSchedule
 from cri.errors import DeadlineExceeded
 from cri.linux.sessions import describe
 from cri.observe.stages import stage
-from cri.state.container import Container
 from cri.state.container_status import Phase
+
+if TYPE_CHECKING:
+    from cri.container.engine import Engine
+    from cri.container.stop_schedule import StopSchedule
+    from cri.state.container import Container
 
 log = structlog.get_logger(__name__)
 

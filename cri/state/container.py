@@ -7,7 +7,8 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from api.wire import criv1
-from cri.state.container_status import ContainerStatus, Phase
+from cri.errors import FailedPrecondition
+from cri.state.container_status import CRI_STATES, ContainerStatus, Phase
 from cri.state.records import ContainerRecord, StatusRecord
 
 
@@ -54,6 +55,12 @@ class Container:
     def running(self) -> bool:
         """Whether its process is there."""
         return self.status.phase is Phase.RUNNING
+
+    def require_running(self, consequence: str) -> None:
+        """Raise FailedPrecondition, saying what follows, unless the container runs."""
+        if not self.running:
+            state = criv1.ContainerState.Name(CRI_STATES[self.status.phase])
+            raise FailedPrecondition(f"{self} is in state {state}; {consequence}")
 
     @property
     def stored(self) -> StatusRecord:

@@ -44,7 +44,7 @@ TRANSITIONS: dict[Phase, frozenset[Phase]] = {
     Phase.EXITED: frozenset(),
 }
 
-CRI_STATES: dict[Phase, criv1.ContainerState] = {
+CRI_STATES: dict[Phase, criv1.ContainerState.ValueType] = {
     Phase.CREATED: criv1.CONTAINER_CREATED,
     Phase.STARTING: criv1.CONTAINER_CREATED,
     Phase.RUNNING: criv1.CONTAINER_RUNNING,
@@ -74,13 +74,12 @@ class ContainerStatus:
         """The process runs as host pid `pid`."""
         return replace(self._to(Phase.RUNNING), pid=pid, started_at=max(started_at, self.created_at))
 
-    def exited(self, exit_code: int, finished_at: int, *, oom_killed: bool, message: str = "") -> ContainerStatus:
+    def exited(
+        self, exit_code: int, finished_at: int, *, oom_killed: bool, message: str = ""
+    ) -> ContainerStatus:
         """The process ended. The reason follows from how: kubelet shows Completed, Error or OOMKilled."""
-        if oom_killed:
-            reason = REASON_OOM_KILLED
-        else:
-            reason = REASON_COMPLETED if exit_code == 0 else REASON_ERROR
-        return self._ended(exit_code, finished_at, reason, message)
+        natural = REASON_COMPLETED if exit_code == 0 else REASON_ERROR
+        return self._ended(exit_code, finished_at, REASON_OOM_KILLED if oom_killed else natural, message)
 
     def start_failed(self, finished_at: int, message: str) -> ContainerStatus:
         """The process could not be started; the container ends without ever having run."""

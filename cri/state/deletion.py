@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable
+from typing import TYPE_CHECKING
 
 from api.containerd import errors
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable
 
 
 async def ensure_deleted(deletion: Awaitable[object]) -> None:

@@ -5,12 +5,16 @@ An absent or empty condition matches everything; ids match by prefix, as crictl 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from typing import TYPE_CHECKING
 
-from api.wire import criv1
-from cri.state.container import Container
 from cri.state.container_status import CRI_STATES
-from cri.state.sandbox import Sandbox
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from api.wire import criv1
+    from cri.state.container import Container
+    from cri.state.sandbox import Sandbox
 
 
 def sandbox_matches(sandbox: Sandbox, wanted: criv1.PodSandboxFilter) -> bool:

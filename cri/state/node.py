@@ -7,11 +7,14 @@ name cannot make two objects.
 from __future__ import annotations
 
 from collections import defaultdict
+from typing import TYPE_CHECKING
 
 from cri.errors import AlreadyExists
-from cri.state.container import Container
 from cri.state.index import Index
-from cri.state.sandbox import Sandbox
+
+if TYPE_CHECKING:
+    from cri.state.container import Container
+    from cri.state.sandbox import Sandbox
 
 
 class Names:
@@ -26,7 +29,9 @@ class Names:
         """Take `name`; raises AlreadyExists naming the holder if another object has it."""
         holder = self._holders.setdefault(name, identifier)
         if holder != identifier:
-            raise AlreadyExists(f"the {self._noun} name {name!r} belongs to {self._noun} {holder}; remove that one first")
+            raise AlreadyExists(
+                f"the {self._noun} name {name!r} belongs to {self._noun} {holder}; remove that one first"
+            )
 
     def release(self, name: str, identifier: str) -> None:
         """Give `name` back if `identifier` still holds it."""

@@ -31,7 +31,7 @@ STATUS_TYPE = "io.cri-shim.v1/ContainerStatus"
 RECORD_VERSION = "v1"
 
 
-class BadRecord(Exception):
+class BadRecordError(Exception):
     """A record in containerd that cannot be understood; the message says which part of it."""
 
 
@@ -77,7 +77,7 @@ class SandboxRecord:
 
     @classmethod
     def from_containerd(cls, container: ContainerdContainer) -> SandboxRecord:
-        """Read the record back. Raises BadRecord naming what is wrong."""
+        """Read the record back. Raises BadRecordError naming what is wrong."""
         metadata = _metadata(container, SANDBOX_EXTENSION)
         try:
             return cls(
@@ -93,7 +93,7 @@ class SandboxRecord:
                 process_label=str(metadata.get("ProcessLabel") or ""),
             )
         except (KeyError, TypeError, ValueError) as error:
-            raise BadRecord(f"extension {SANDBOX_EXTENSION}: {error!r}") from error
+            raise BadRecordError(f"extension {SANDBOX_EXTENSION}: {error!r}") from error
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,7 +125,7 @@ class ContainerRecord:
 
     @classmethod
     def from_containerd(cls, container: ContainerdContainer) -> ContainerRecord:
-        """Read the record back. Raises BadRecord naming what is wrong."""
+        """Read the record back. Raises BadRecordError naming what is wrong."""
         metadata = _metadata(container, CONTAINER_EXTENSION)
         try:
             return cls(
@@ -139,7 +139,7 @@ class ContainerRecord:
                 process_label=str(metadata.get("ProcessLabel") or ""),
             )
         except (KeyError, TypeError, ValueError) as error:
-            raise BadRecord(f"extension {CONTAINER_EXTENSION}: {error!r}") from error
+            raise BadRecordError(f"extension {CONTAINER_EXTENSION}: {error!r}") from error
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,7 +166,7 @@ class StatusRecord:
 
     @classmethod
     def from_containerd(cls, container: ContainerdContainer) -> StatusRecord | None:
-        """Read the status back; None where the extension is absent. Raises BadRecord naming what is wrong."""
+        """Read the status back; None where the extension is absent. Raises BadRecordError naming what is wrong."""
         extension = container.extensions.get(STATUS_EXTENSION)
         if extension is None:
             return None
@@ -183,7 +183,7 @@ class StatusRecord:
             )
             return cls(status, from_go_json(criv1.ContainerResources, _object(value, "resources")))
         except (KeyError, TypeError, ValueError) as error:
-            raise BadRecord(f"extension {STATUS_EXTENSION}: {error!r}") from error
+            raise BadRecordError(f"extension {STATUS_EXTENSION}: {error!r}") from error
 
 
 def sandbox_name(metadata: criv1.PodSandboxMetadata) -> str:
@@ -204,14 +204,16 @@ def _extension(type_url: str, metadata: Mapping[str, Json]) -> TypedValue:
 def _metadata(container: ContainerdContainer, name: str) -> Mapping[str, Json]:
     extension = container.extensions.get(name)
     if extension is None:
-        raise BadRecord(f"extension {name} is missing")
+        raise BadRecordError(f"extension {name} is missing")
     try:
         record = json.loads(extension.value)
         if record["Version"] != RECORD_VERSION:
-            raise BadRecord(f"extension {name} has version {record['Version']!r}, expected {RECORD_VERSION!r}")
+            raise BadRecordError(
+                f"extension {name} has version {record['Version']!r}, expected {RECORD_VERSION!r}"
+            )
         return _object(record, "Metadata")
     except (KeyError, TypeError, ValueError) as error:
-        raise BadRecord(f"extension {name}: {error!r}") from error
+        raise BadRecordError(f"extension {name}: {error!r}") from error
 
 
 def _object(data: Mapping[str, Json], key: str) -> Mapping[str, Json]:

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 from api.wire import criv1
-from cri.state.records import SandboxRecord
+
+if TYPE_CHECKING:
+    from cri.state.records import SandboxRecord
 
 
 @dataclass(slots=True, eq=False)
@@ -40,7 +43,7 @@ class Sandbox:
         return self.record.config
 
     @property
-    def state(self) -> criv1.PodSandboxState:
+    def state(self) -> criv1.PodSandboxState.ValueType:
         """The state that CRI reports."""
         return criv1.SANDBOX_READY if self.ready else criv1.SANDBOX_NOTREADY
 

@@ -1,0 +1,135 @@
+"""Assembles the domain: which object gets which collaborator. Nothing is started here."""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import dataclass, replace
+from importlib.metadata import version
+from typing import TYPE_CHECKING
+
+from cri.app.config.assembly import (
+    container_settings,
+    image_settings,
+    network_settings,
+    node_paths,
+    oci_settings,
+    registry_settings,
+    sandbox_settings,
+)
+from cri.app.handlers import build_handlers
+from cri.app.host import detect_host
+from cri.container.accounts import Accounts
+from cri.container.containers import Containers
+from cri.container.engine import Engine
+from cri.image.store import ImageStore
+from cri.logs.client import Followed, LogKeeper
+from cri.network.pod_network import PodNetwork
+from cri.sandbox.engine import PodEngine
+from cri.sandbox.networks import Networks
+from cri.sandbox.node_status import Releases
+from cri.sandbox.observer import Observer
+from cri.sandbox.recovery import to_follow
+from cri.sandbox.sandboxes import Sandboxes
+from cri.services.collaborators import Collaborators
+from cri.state.node import Node
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from api.containerd import Client
+    from cri.app.config.configuration import Configuration
+    from cri.concurrency.supervision import Supervisor
+    from cri.container.handlers import Handlers
+    from cri.observe.metrics import Metrics
+
+LOG_KEEPER_COMMAND = (sys.executable, "-m", "cri.logs.keeper")
+
+
+@dataclass(frozen=True, slots=True)
+class Assembly:
+    """The server's parts, assembled and not yet running."""
+
+    on: Collaborators
+    client: Client
+    keeper: LogKeeper
+    networks: Networks
+
+
+def assemble(
+    configuration: Configuration,
+    client: Client,
+    metrics: Metrics,
+    supervisor: Supervisor,
+    containerd_release: str,
+) -> Assembly:
+    """Build everything. Blocking for the few files that describe the host. Raises InvalidArgument for a bad handler."""
+    handlers = build_handlers(configuration)
+    paths = node_paths(configuration)
+
+    async def followed() -> Sequence[Followed]:
+        return to_follow(pods)
+
+    keeper = LogKeeper(paths.log_keeper_socket, LOG_KEEPER_COMMAND, followed)
+    engine = Engine(
+        client=client,
+        node=Node(),
+        images=ImageStore(
+            client, image_settings(configuration), registry_settings(configuration), supervisor
+        ),
+        keeper=keeper,
+        supervisor=supervisor,
+        handlers=handlers,
+        paths=paths,
+        host=detect_host(),
+        oci=oci_settings(configuration),
+        settings=container_settings(configuration),
+        accounts=Accounts(client),
+    )
+    networks = build_networks(configuration, handlers, metrics)
+    pods = PodEngine(engine, networks, sandbox_settings(configuration))
+    on = Collaborators(
+        pods=pods,
+        sandboxes=Sandboxes(pods),
+        containers=Containers(engine),
+        observer=Observer(pods),
+        releases=Releases(containerd_release, version("cri-shim")),
+        configuration=lambda: effective(configuration),
+    )
+    return Assembly(on, client, keeper, networks)
+
+
+def build_networks(configuration: Configuration, handlers: Handlers, metrics: Metrics) -> Networks:
+    """The node's pod network, and one for each handler with a configuration directory of its own."""
+
+    def observe(plugin: str, verb: str, seconds: float, ok: bool) -> None:  # noqa: FBT001 - the network's interface
+        metrics.cni_call(plugin, verb, seconds, failed=not ok)
+
+    settings = network_settings(configuration)
+    special = {
+        handler.name: PodNetwork(
+            replace(settings, conf_dir=handler.cni_conf_dir, max_conf_num=handler.cni_max_conf_num or 0),
+            observe,
+        )
+        for handler in handlers
+        if handler.cni_conf_dir is not None
+    }
+    return Networks(PodNetwork(settings, observe), special, settings.ip_pref)
+
+
+def effective(configuration: Configuration) -> Mapping[str, object]:
+    """The configuration as `crictl info` shows it: containerd's shape where tools look for it, no secrets."""
+    return {
+        "containerd": {
+            "snapshotter": configuration.containerd.snapshotter,
+            "defaultRuntimeName": configuration.containerd.default_runtime_name,
+            "runtimes": {
+                name: {"runtimeType": runtime.runtime_type, "options": dict(runtime.options)}
+                for name, runtime in configuration.containerd.runtimes.items()
+            },
+        },
+        "cni": {"binDirs": list(configuration.cni.bin_dirs), "confDir": configuration.cni.conf_dir},
+        "containerdEndpoint": configuration.containerd.address,
+        "rootDir": configuration.root,
+        "stateDir": configuration.state,
+        "sandboxImage": configuration.sandbox_image,
+    }

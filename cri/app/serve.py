@@ -1,0 +1,204 @@
+"""The server's life in three phases: start up, serve until a signal, shut down.
+
+Start-up opens the socket only when the node's pods are known, or when containerd has been away for a few
+seconds: then Status says so and everything else is refused as Unavailable until it returns. All endless tasks
+are started in one place, `_start_tasks`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import signal
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, cast
+
+import grpc.aio
+import structlog
+
+from api.containerd import Client
+from api.containerd import errors as containerd_errors
+from api.wire import criv1
+from cri.app.embedded import EmbeddedContainerd
+from cri.app.node import Assembly, assemble
+from cri.app.socket import remove_stale_socket, socket_path
+from cri.concurrency.supervision import Supervisor
+from cri.concurrency.together import all_of
+from cri.observe import task_dump
+from cri.observe.exposition import serve_metrics
+from cri.observe.interceptor import ObservingInterceptor
+from cri.observe.loop_lag import watch_loop_lag
+from cri.observe.metrics import Metrics
+from cri.observe.slow_operations import SlowOperationLog
+from cri.observe.snapshots import ObjectCount, count_objects
+from cri.observe.stages import on_finished
+from cri.oci.oom_score import unexpectedly_limited
+from cri.sandbox.remove import remove_sandbox
+from cri.services.image import ImageService
+from cri.services.runtime import RuntimeService
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from cri.app.config.configuration import Configuration
+
+log = structlog.get_logger(__name__)
+
+RECOVERY_SECONDS = 5.0
+"""How long the socket stays closed while containerd does not answer."""
+DRAIN_SECONDS = 10.0
+"""How long running RPCs may go on after the signal to stop."""
+RELEASE_SECONDS = 2.0
+
+
+def serve(configuration: Configuration, embedded: Path | None = None) -> int:
+    """Serve until SIGTERM or SIGINT; the exit code. Raises CriError when the server cannot start."""
+    if sys.version_info < (3, 12):
+        # One pidfd a child instead of one thread a child; later versions choose it by themselves.
+        asyncio.set_child_watcher(asyncio.PidfdChildWatcher())
+    return asyncio.run(_serve(configuration, embedded))
+
+
+async def _serve(configuration: Configuration, embedded: Path | None) -> int:
+    stopping = asyncio.Event()
+    with _signals(stopping):
+        if embedded is None:
+            await _run(configuration, stopping)
+            return 0
+        async with EmbeddedContainerd(embedded) as containerd:
+            log.info("private containerd", address=containerd.address, bridge=containerd.bridge)
+            await _run(configuration, stopping, leave_nothing=True)
+    return 0
+
+
+async def _run(configuration: Configuration, stopping: asyncio.Event, *, leave_nothing: bool = False) -> None:
+    metrics = Metrics()
+    for directory in (configuration.root, configuration.state):
+        await asyncio.to_thread(Path(directory).mkdir, parents=True, exist_ok=True, mode=0o700)
+    path = socket_path(configuration.grpc.address)
+    await asyncio.to_thread(remove_stale_socket, path)
+    async with (
+        Client(
+            configuration.containerd.address,
+            configuration.containerd.namespace,
+            observer=metrics.containerd_call,
+        ) as client,
+        Supervisor(on_death=metrics.task_death) as supervisor,
+    ):
+        assembly = assemble(configuration, client, metrics, supervisor, await _release(client))
+        _watch_operations(configuration, metrics, assembly)
+        await assembly.keeper.start()
+        _start_tasks(assembly, supervisor, metrics)
+        await _known(assembly)
+        server = _server(configuration, assembly, metrics)
+        async with serve_metrics(configuration.metrics.address, metrics):
+            await _listen(server, path, int(configuration.grpc.mode, 8))
+            log.info("serving", socket=str(path), sandboxes=len(assembly.on.engine.node.sandboxes))
+            await stopping.wait()
+            log.info("stopping")
+            await server.stop(DRAIN_SECONDS)
+        path.unlink(missing_ok=True)
+        if leave_nothing:
+            await _remove_everything(assembly)
+            await assembly.keeper.shutdown()
+        else:
+            await assembly.keeper.close()
+
+
+def _start_tasks(assembly: Assembly, supervisor: Supervisor, metrics: Metrics) -> None:
+    """Every task that runs as long as the server."""
+    supervisor.keep("events", assembly.on.observer.run)
+    supervisor.keep("log keeper", assembly.keeper.run)
+    supervisor.keep("loop lag", lambda: watch_loop_lag(metrics.loop_lag))
+    for number, network in enumerate(assembly.networks):
+        supervisor.keep(f"cni configuration {number}", network.run)
+
+
+async def _known(assembly: Assembly) -> None:
+    """Wait until networks are read and pods are known, or until it is clear that containerd is away."""
+    for network in assembly.networks:
+        await network.load()
+    try:
+        await asyncio.wait_for(assembly.on.observer.connected.wait(), RECOVERY_SECONDS)
+    except TimeoutError:
+        log.warning("containerd does not answer, serving without it for now", address=assembly.client.address)
+
+
+async def _release(client: Client) -> str:
+    """containerd's version, empty while it is away (Version then answers 0.0.0, which kubelet accepts)."""
+    try:
+        return (await client.version.get(timeout=RELEASE_SECONDS)).version
+    except containerd_errors.ContainerdError as error:
+        log.warning("containerd did not tell its version", error=str(error))
+        return ""
+
+
+def _server(configuration: Configuration, assembly: Assembly, metrics: Metrics) -> grpc.aio.Server:
+    server = grpc.aio.server(
+        interceptors=[ObservingInterceptor(metrics)],
+        options=[
+            ("grpc.max_receive_message_length", configuration.grpc.max_recv_message_size),
+            ("grpc.max_send_message_length", configuration.grpc.max_send_message_size),
+        ],
+    )
+    criv1.add_RuntimeServiceServicer_to_server(
+        cast("criv1.RuntimeServiceServicer", RuntimeService(assembly.on)), server
+    )
+    criv1.add_ImageServiceServicer_to_server(
+        cast("criv1.ImageServiceServicer", ImageService(assembly.on)), server
+    )
+    return server
+
+
+async def _listen(server: grpc.aio.Server, path: Path, mode: int) -> None:
+    await asyncio.to_thread(path.parent.mkdir, parents=True, exist_ok=True, mode=0o755)
+    server.add_insecure_port(f"unix:{path}")
+    await server.start()
+    await asyncio.to_thread(path.chmod, mode)
+
+
+def _watch_operations(configuration: Configuration, metrics: Metrics, assembly: Assembly) -> None:
+    on_finished(metrics.operation_finished)
+    if configuration.debug.slow_operation_threshold > 0:
+        on_finished(SlowOperationLog(configuration.debug.slow_operation_threshold))
+    engine = assembly.on.engine
+
+    def objects() -> list[ObjectCount]:
+        return count_objects(
+            {
+                "sandbox": ["ready" if sandbox.ready else "notready" for sandbox in engine.node.sandboxes],
+                "container": [container.status.phase.value for container in engine.node.containers],
+                "image": ["present" for _ in engine.images.list()],
+            }
+        )
+
+    metrics.snapshots.objects = objects
+    if unexpectedly_limited(engine.host, engine.oci):
+        log.warning(
+            "CAP_SYS_RESOURCE is missing: oom_score_adj below this process's own is raised to it",
+            own=engine.host.own_oom_score_adj,
+        )
+
+
+async def _remove_everything(assembly: Assembly) -> None:
+    """Remove all pods in good order, so that the private containerd leaves nothing behind."""
+    pods = assembly.on.pods
+    try:
+        await all_of([remove_sandbox(pods, sandbox) for sandbox in pods.engine.node.sandboxes])
+    except Exception:
+        log.exception("a pod could not be removed")
+
+
+@contextlib.contextmanager
+def _signals(stopping: asyncio.Event) -> Iterator[None]:
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stopping.set)
+    remove_dump = task_dump.install(loop)
+    try:
+        yield
+    finally:
+        remove_dump()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.remove_signal_handler(number)

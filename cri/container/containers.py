@@ -1,0 +1,86 @@
+"""The container operations as the services call them: identifiers resolved, retries joined, each operation named."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from cri.concurrency.single_flight import SingleFlight
+from cri.container.create import check_request, create_container
+from cri.container.exec_sync import ExecResult, exec_sync
+from cri.container.remove import remove_container
+from cri.container.start import start_container
+from cri.container.stop import stop_container
+from cri.errors import InvalidArgument
+from cri.state.filters import container_matches
+from cri.state.records import container_name
+
+if TYPE_CHECKING:
+    from api.wire import criv1
+    from cri.container.engine import Engine
+    from cri.state.container import Container
+
+
+class Containers:
+    """Container operations by id."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+        self._node = engine.node
+        self._creations: SingleFlight[Container] = SingleFlight(
+            engine.supervisor,
+            reap=lambda container: remove_container(engine, container),
+            unclaimed_seconds=engine.settings.unclaimed_result_timeout,
+        )
+
+    def get(self, identifier: str) -> Container:
+        """The container with this id or unique prefix; a client that names a container has received it.
+
+        Raises NotFound, InvalidArgument.
+        """
+        container = self._node.containers.get(identifier)
+        self._creations.claim(container.record.name)
+        return container
+
+    def matching(self, wanted: criv1.ContainerFilter) -> list[Container]:
+        """The containers that a filter asks for, in order of creation."""
+        return [container for container in self._node.containers if container_matches(container, wanted)]
+
+    async def create(self, sandbox_id: str, config: criv1.ContainerConfig) -> str:
+        """Create a container and return its id. A retry of the same name joins the attempt under way."""
+        check_request(config)
+        sandbox = self._node.sandboxes.get(sandbox_id)
+        name = container_name(config.metadata, sandbox.config.metadata)
+        container = await self._creations.run(
+            name, lambda: create_container(self._engine, sandbox, name, config)
+        )
+        return container.id
+
+    async def start(self, identifier: str) -> None:
+        """Start a created container."""
+        await start_container(self._engine, self.get(identifier))
+
+    async def stop(self, identifier: str, grace_seconds: int) -> None:
+        """Stop a container; an unknown id is a success (kubelet and critest expect idempotence)."""
+        container = self._node.containers.find(identifier)
+        if container is not None:
+            await stop_container(self._engine, self.get(identifier), grace_seconds)
+
+    async def remove(self, identifier: str) -> None:
+        """Remove a container; an unknown id is a success."""
+        container = self._node.containers.find(identifier)
+        if container is not None:
+            await remove_container(self._engine, self.get(identifier))
+
+    async def exec_sync(self, identifier: str, command: list[str], timeout_seconds: int) -> ExecResult:
+        """Run a command to its end in a running container."""
+        if not command:
+            raise InvalidArgument("cmd is empty: nothing to execute")
+        if timeout_seconds < 0:
+            raise InvalidArgument(f"timeout is {timeout_seconds} s; 0 means no limit, less means nothing")
+        return await exec_sync(self._engine, self.get(identifier), command, timeout_seconds)
+
+    async def reopen_log(self, identifier: str) -> None:
+        """Open the container's log anew after its file was renamed. Raises FailedPrecondition if it does not run."""
+        container = self.get(identifier)
+        container.require_running("its log cannot be reopened")
+        await self._engine.keeper.reopen(container.id)

@@ -1,0 +1,65 @@
+"""Anonymous volumes: a directory of the container's own for each VOLUME of its image, with the image's contents."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import secrets
+import shutil
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from cri.linux.copy_tree import copy_tree
+from cri.linux.files import open_beneath
+from cri.linux.snapshot_mounts import Mount, with_mounted
+from cri.oci.mounts import AnonymousVolume, anonymous_volume_paths
+from cri.state.deletion import ensure_deleted
+
+if TYPE_CHECKING:
+    from cri.concurrency.undo import UndoStack
+    from cri.container.engine import Engine
+    from cri.container.spec import ContainerPlan
+
+
+async def anonymous_volumes(
+    engine: Engine, plan: ContainerPlan, undo: UndoStack
+) -> tuple[AnonymousVolume, ...]:
+    """Make the directories that the image asks for and the request does not provide; removal is pushed on `undo`."""
+    from cri.container.spec import image_defaults
+
+    destinations = anonymous_volume_paths(image_defaults(plan.image), plan.record.config.mounts, engine.oci)
+    if not destinations:
+        return ()
+    base = engine.paths.container_files(plan.record.id)
+    undo.push("remove volumes", lambda: asyncio.to_thread(partial(shutil.rmtree, base, ignore_errors=True)))
+    volumes = tuple(
+        AnonymousVolume(destination, str(base / "volumes" / secrets.token_hex(16)))
+        for destination in destinations
+    )
+    for volume in volumes:
+        await asyncio.to_thread(partial(os.makedirs, volume.source, mode=0o755))
+    view = f"cri-shim-volumes-{secrets.token_hex(8)}"
+    async with engine.client.leases.hold(expires_in=300) as leased:
+        snapshots = leased.snapshots(plan.handler.snapshotter)
+        mounts = await snapshots.view(view, plan.chain_id)
+        try:
+            described = [Mount(mount.type, mount.source, mount.options) for mount in mounts]
+            await with_mounted(described, partial(_fill, volumes))
+        finally:
+            await ensure_deleted(snapshots.remove(view))
+    return volumes
+
+
+def _fill(volumes: tuple[AnonymousVolume, ...], root: Path) -> None:
+    for volume in volumes:
+        try:
+            descriptor = open_beneath(root, volume.destination.lstrip("/"))
+        except (FileNotFoundError, NotADirectoryError):
+            continue  # the image declares the volume but has nothing there
+        try:
+            source = Path(f"/proc/self/fd/{descriptor}")
+            if source.is_dir():
+                copy_tree(source, Path(volume.source))
+        finally:
+            os.close(descriptor)

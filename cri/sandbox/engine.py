@@ -1,0 +1,20 @@
+"""What sandbox operations work with, beyond what container operations need."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from cri.container.engine import Engine
+    from cri.sandbox.networks import Networks
+    from cri.sandbox.settings import SandboxSettings
+
+
+@dataclass(frozen=True, slots=True)
+class PodEngine:
+    """The collaborators of sandbox operations."""
+
+    engine: Engine
+    networks: Networks
+    settings: SandboxSettings

@@ -1,0 +1,166 @@
+"""Follows containerd: process exits, out-of-memory kills, images, and what was missed while the stream was down.
+
+containerd replays nothing. So after every (re)connection, once the subscription counts, the tasks are listed and
+compared with the index: whatever ended unseen is recorded from the list.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from typing import TYPE_CHECKING
+
+import structlog
+
+from api.containerd import Event, Exit, Process, ProcessStatus
+from api.containerd import errors as containerd_errors
+from api.wire.containerd import event_types_pb2 as events
+from api.wire.containerd import images_pb2
+from cri.concurrency.together import together
+from cri.container.exit import record_exit, record_loss
+from cri.errors import Unavailable
+from cri.sandbox.process import delete_task
+from cri.sandbox.recovery import rebuild
+from cri.state.container_status import Phase
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+    from cri.sandbox.engine import PodEngine
+    from cri.state.container import Container
+    from cri.state.sandbox import Sandbox
+
+log = structlog.get_logger(__name__)
+
+TOPICS = ("/tasks/exit", "/tasks/oom", "/images/create", "/images/update", "/images/delete")
+RECORD_ATTEMPTS = 8
+
+
+class Observer:
+    """One per server; `run` is kept alive by the supervisor and reconnects by being called again."""
+
+    def __init__(self, pods: PodEngine) -> None:
+        self._pods = pods
+        self._engine = pods.engine
+        self.connected = asyncio.Event()
+        """Set while events flow, which is what RuntimeReady means."""
+        self.recovered = asyncio.Event()
+        """Set once the index has been rebuilt from containerd."""
+
+    def check_recovered(self) -> None:
+        """Raise Unavailable while nothing is known of the node's pods yet."""
+        if not self.recovered.is_set():
+            raise Unavailable(
+                f"containerd at {self._engine.client.address} does not answer, the node's pods are not known yet"
+            )
+
+    async def run(self) -> None:
+        """Follow events until the stream breaks."""
+        namespace = self._engine.client.namespace
+        filters = [f"namespace=={namespace},topic=={topic}" for topic in TOPICS]
+        try:
+            async with self._engine.client.events.subscribe(*filters) as subscription:
+                if not self.recovered.is_set():
+                    await self._recover()
+                else:
+                    await self._reconcile()
+                self.connected.set()
+                async for event in subscription:
+                    self._handle(event)
+        finally:
+            self.connected.clear()
+
+    def _handle(self, event: Event) -> None:
+        message = event.message
+        if isinstance(message, events.TaskExit):
+            self._task_exit(message)
+        elif isinstance(message, events.TaskOOM):
+            container = self._engine.node.containers.find(message.container_id)
+            if container is not None:
+                container.oom_seen = True
+        elif isinstance(message, images_pb2.ImageCreate | images_pb2.ImageUpdate | images_pb2.ImageDelete):
+            self._start(
+                f"image {message.name}", self._engine.images.on_image_event(event.topic, message.name)
+            )
+
+    def _task_exit(self, message: events.TaskExit) -> None:
+        exit_ = Exit(message.pid, message.exit_status, message.exited_at.ToNanoseconds())
+        if message.id != message.container_id:
+            self._engine.exec_exits.ended(message.container_id, message.id, exit_)
+            return
+        node = self._engine.node
+        if message.container_id in node.containers:
+            self._container_exit(node.containers.get(message.container_id), exit_)
+        elif message.container_id in node.sandboxes:
+            self.sandbox_ended(node.sandboxes.get(message.container_id))
+
+    def _container_exit(self, container: Container, exit_: Exit) -> None:
+        self._start(
+            f"exit {container.id[:13]}", _persistently(lambda: record_exit(self._engine, container, exit_))
+        )
+
+    def sandbox_ended(self, sandbox: Sandbox) -> None:
+        """The sandbox's process is gone: the pod is not ready any more, and kubelet will stop it."""
+        if sandbox.ready:
+            log.info("sandbox process ended", sandbox=sandbox.id)
+        sandbox.ready = False
+        sandbox.ended.set()
+        if not sandbox.lock.locked():  # a stop under way deletes the task itself
+            self._start(f"delete sandbox task {sandbox.id[:13]}", delete_task(self._engine, sandbox))
+
+    async def _recover(self) -> None:
+        """Build the index, with the subscription already counting, so that nothing is missed in between."""
+        await together(self._engine.images.load(), rebuild(self._pods))
+        self.recovered.set()
+
+    async def _reconcile(self) -> None:
+        """Compare containerd's tasks with the index."""
+        tasks = {process.container_id: process for process in await self._engine.client.tasks.list()}
+        for container in self._engine.node.containers:
+            if container.running:
+                self._compare(container, tasks.get(container.id))
+        for sandbox in self._engine.node.sandboxes:
+            task = tasks.get(sandbox.id)
+            if sandbox.ready and (task is None or task.status is ProcessStatus.STOPPED):
+                self.sandbox_ended(sandbox)
+        for container_id, exec_id in self._engine.exec_exits.pending:
+            await self._ask_exec(container_id, exec_id)
+
+    def _compare(self, container: Container, task: Process | None) -> None:
+        if task is None:
+            lost = _persistently(lambda: self._lost_unless_ended(container))
+            self._start(f"lost {container.id[:13]}", lost)
+        elif task.status is ProcessStatus.STOPPED:
+            self._container_exit(container, Exit(task.pid, task.exit_status, task.exited_at))
+
+    async def _lost_unless_ended(self, container: Container) -> None:
+        if container.status.phase is Phase.RUNNING:
+            message = "containerd holds no task for the container any more; how it ended is unknown"
+            await record_loss(self._engine, container, time.time_ns(), message)
+
+    async def _ask_exec(self, container_id: str, exec_id: str) -> None:
+        try:
+            process = await self._engine.client.tasks.get(container_id, exec_id)
+        except containerd_errors.NotFound:
+            self._engine.exec_exits.ended(container_id, exec_id, Exit(0, 255, time.time_ns()))
+            return
+        if process.status is ProcessStatus.STOPPED:
+            exit_ = Exit(process.pid, process.exit_status, process.exited_at)
+            self._engine.exec_exits.ended(container_id, exec_id, exit_)
+
+    def _start(self, name: str, work: Awaitable[None]) -> None:
+        async def run() -> None:
+            await work
+
+        self._engine.supervisor.start(name, run())
+
+
+async def _persistently(work: Callable[[], Awaitable[None]]) -> None:
+    """An exit that was reported must be recorded: try again while containerd refuses."""
+    for attempt in range(RECORD_ATTEMPTS):
+        try:
+            return await work()
+        except containerd_errors.ContainerdError as error:
+            log.warning("an exit could not be recorded yet", error=str(error), attempt=attempt)
+            await asyncio.sleep(0.1 * 2**attempt)
+    return await work()

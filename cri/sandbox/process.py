@@ -1,0 +1,121 @@
+"""The sandbox container: one way to hold a pod's namespaces, a process that only waits.
+
+The calls, in order: Snapshots.Prepare, Tasks.Create, Tasks.Start. Its containerd record, which is the sandbox's record,
+has been written before.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+import structlog
+
+from api.containerd import SPEC_TYPE_URL, TypedValue
+from api.containerd import Container as ContainerdContainer
+from api.containerd import errors as containerd_errors
+from api.wire import criv1
+from cri.container.accounts import AccountFiles
+from cri.container.profiles import seccomp_profile
+from cri.container.spec import image_defaults
+from cri.observe.stages import stage
+from cri.oci.sandbox import SandboxSpecInputs, sandbox_spec
+from cri.oci.spec import to_json
+from cri.oci.user import resolve, sandbox_user_request
+from cri.state.deletion import ensure_deleted
+from cri.state.records import KIND_LABEL, KIND_SANDBOX, SANDBOX_EXTENSION, SandboxRecord
+
+if TYPE_CHECKING:
+    from cri.concurrency.undo import UndoStack
+    from cri.container.engine import Engine
+    from cri.container.handlers import Handler
+    from cri.image.image import Image
+    from cri.state.sandbox import Sandbox
+
+log = structlog.get_logger(__name__)
+
+SIGKILL = 9
+DELETE_ATTEMPTS = 5
+
+
+async def containerd_record(
+    engine: Engine, record: SandboxRecord, handler: Handler, image: Image, chain_id: str
+) -> ContainerdContainer:
+    """The containerd container that is both the sandbox's record and the description of its process."""
+    context = record.config.linux.security_context
+    request = sandbox_user_request(context, image.config.user)
+    files = AccountFiles()
+    if request.needs_image_files:
+        files = await engine.accounts.read(handler.snapshotter, chain_id)
+    own_ipc = context.namespace_options.ipc != criv1.NODE
+    spec = sandbox_spec(
+        SandboxSpecInputs(
+            sandbox_id=record.id,
+            config=record.config,
+            image=image_defaults(image),
+            image_name=image.repo_tags[0] if image.repo_tags else image.id,
+            user=resolve(request, files.passwd, files.group),
+            handler=handler.spec,
+            host=engine.host,
+            settings=engine.oci,
+            network_namespace=record.network_namespace or None,
+            resolv_conf_path=str(engine.paths.sandbox_files(record.id) / "resolv.conf"),
+            shm_path=str(engine.paths.shared_memory(record.id)) if own_ipc else None,
+            seccomp_profile=await asyncio.to_thread(seccomp_profile, context, engine.oci),
+        )
+    )
+    return ContainerdContainer(
+        id=record.id,
+        labels={**record.config.labels, KIND_LABEL: KIND_SANDBOX},
+        image=image.repo_tags[0] if image.repo_tags else image.id,
+        runtime=handler.runtime_type,
+        runtime_options=handler.options,
+        spec=TypedValue(SPEC_TYPE_URL, to_json(spec)),
+        snapshotter=handler.snapshotter,
+        snapshot_key=record.id,
+        extensions={SANDBOX_EXTENSION: record.to_extension()},
+        sandbox_id=record.id,
+    )
+
+
+async def start_process(
+    engine: Engine, sandbox: Sandbox, handler: Handler, chain_id: str, undo: UndoStack
+) -> None:
+    """Start the sandbox container's process; `sandbox.pid` is its host pid after."""
+    snapshots = engine.client.snapshots(handler.snapshotter)
+    with stage("snapshot"):
+        undo.push("remove snapshot", lambda: ensure_deleted(snapshots.remove(sandbox.id)))
+        mounts = await snapshots.prepare(sandbox.id, chain_id)
+    with stage("task-create"):
+        undo.push("kill sandbox process", lambda: end_process(engine, sandbox))
+        sandbox.task_deleted.clear()
+        sandbox.pid = await engine.client.tasks.create(sandbox.id, mounts=mounts, options=handler.options)
+    with stage("task-start"):
+        await engine.client.tasks.start(sandbox.id)
+
+
+async def end_process(engine: Engine, sandbox: Sandbox) -> None:
+    """Kill the sandbox's process and delete its task. Idempotent; raises ContainerdError if it cannot be done."""
+    try:
+        await engine.client.tasks.kill(sandbox.id, SIGKILL, everything=True)
+        await engine.client.tasks.wait(sandbox.id, timeout=30)
+    except containerd_errors.NotFound:
+        pass
+    await delete_task(engine, sandbox)
+
+
+async def delete_task(engine: Engine, sandbox: Sandbox) -> None:
+    """Remove what containerd still holds of the ended process."""
+    for attempt in range(DELETE_ATTEMPTS):
+        try:
+            await ensure_deleted(engine.client.tasks.delete(sandbox.id))
+        except containerd_errors.ContainerdError as error:
+            log.warning(
+                "sandbox task could not be deleted, trying again", sandbox=sandbox.id, error=str(error)
+            )
+            if attempt == DELETE_ATTEMPTS - 1:
+                raise
+            await asyncio.sleep(0.1 * 2**attempt)
+        else:
+            break
+    sandbox.task_deleted.set()

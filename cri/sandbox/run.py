@@ -1,0 +1,138 @@
+"""RunPodSandbox: from a request to a pod whose namespaces are held and whose network works.
+
+    image ──> record ∥ network namespace ∥ files ──┬─> CNI ADD ────────────────────────┬─> addresses into the record
+                                                   └─> snapshot ──> task ──> started ──┘
+
+The record, with the path of the namespace, is written before CNI ADD begins: a crash at any instruction leaves what a
+DEL needs. containerd is asked five things in sequence (image known): Containers.Create, Snapshots.Prepare,
+Tasks.Create, Tasks.Start, Containers.Update; with host network the last is not needed.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import structlog
+
+from api.containerd import Container as ContainerdContainer
+from api.wire import criv1
+from cri.concurrency.together import together
+from cri.concurrency.undo import UndoStack
+from cri.errors import InvalidArgument
+from cri.observe.stages import annotate, stage
+from cri.sandbox import network
+from cri.sandbox.files import prepare_files, remove_files
+from cri.sandbox.process import containerd_record, start_process
+from cri.state.deletion import ensure_deleted
+from cri.state.records import SANDBOX_EXTENSION, SandboxRecord
+from cri.state.sandbox import Sandbox
+
+if TYPE_CHECKING:
+    from cri.container.handlers import Handler
+    from cri.sandbox.engine import PodEngine
+
+log = structlog.get_logger(__name__)
+
+
+def check_request(config: criv1.PodSandboxConfig) -> None:
+    """Raise InvalidArgument naming the first field of the configuration that cannot be right."""
+    for field in ("name", "namespace", "uid"):
+        if not getattr(config.metadata, field):
+            raise InvalidArgument(f"config.metadata.{field} is empty")
+    if config.log_directory and not config.log_directory.startswith("/"):
+        raise InvalidArgument(f"config.log_directory {config.log_directory!r} must be an absolute path")
+
+
+async def run_sandbox(
+    pods: PodEngine, name: str, config: criv1.PodSandboxConfig, handler_name: str
+) -> Sandbox:
+    """Make the sandbox and add it to the index. On any failure nothing of it is left, or, where CNI DEL failed too,
+    a sandbox that is not ready and whose stop tries again.
+    """
+    identifier = secrets.token_hex(32)
+    annotate(sandbox=identifier)
+    engine = pods.engine
+    engine.node.sandbox_names.reserve(name, identifier)
+    handler = engine.handlers.get(handler_name)
+    host_network = config.linux.security_context.namespace_options.network == criv1.NODE
+    record = SandboxRecord(
+        id=identifier,
+        name=name,
+        config=config,
+        network_namespace="" if host_network else str(engine.paths.network_namespace(identifier)),
+        runtime_handler=handler_name,
+    )
+    sandbox = Sandbox(record, snapshotter=handler.snapshotter)
+    try:
+        async with UndoStack(f"RunPodSandbox {name}") as undo:
+            await _run(pods, sandbox, handler, undo)
+    finally:
+        if sandbox.id not in engine.node.sandboxes:
+            engine.node.sandbox_names.release(name, identifier)
+    return sandbox
+
+
+async def _run(pods: PodEngine, sandbox: Sandbox, handler: Handler, undo: UndoStack) -> None:
+    engine = pods.engine
+    with stage("image"):
+        image = await engine.images.ensure(pods.settings.sandbox_image)
+        chain_id = await engine.images.unpacked(image, handler.snapshotter)
+    sandbox.image_id = image.id
+    with stage("spec"):
+        record = await containerd_record(engine, sandbox.record, handler, image, chain_id)
+    undo.push("remove record", lambda: _remove_record(pods, sandbox))
+    created, _, _ = await together(
+        _create_record(pods, record), _make_namespace(sandbox.record, undo), _make_files(pods, sandbox, undo)
+    )
+    sandbox.record = replace(sandbox.record, created_at=created.created_at)
+    attached, _ = await together(
+        _attach(pods, sandbox, handler, undo), start_process(engine, sandbox, handler, chain_id, undo)
+    )
+    if attached is not sandbox.record:
+        sandbox.record = attached
+        with stage("record"):
+            update = ContainerdContainer(
+                id=sandbox.id, extensions={SANDBOX_EXTENSION: attached.to_extension()}
+            )
+            await engine.client.containers.update(update, f"extensions.{SANDBOX_EXTENSION}")
+    sandbox.ready = True
+    engine.node.add_sandbox(sandbox)
+    log.info("sandbox runs", sandbox=sandbox.id, name=sandbox.record.name, ip=sandbox.record.ip)
+
+
+async def _create_record(pods: PodEngine, record: ContainerdContainer) -> ContainerdContainer:
+    with stage("record"):
+        return await pods.engine.client.containers.create(record)
+
+
+async def _make_namespace(record: SandboxRecord, undo: UndoStack) -> None:
+    if not record.host_network:
+        await network.make_namespace(record, undo)
+
+
+async def _make_files(pods: PodEngine, sandbox: Sandbox, undo: UndoStack) -> None:
+    paths = pods.engine.paths
+    with stage("files"):
+        undo.push("remove files", lambda: asyncio.to_thread(remove_files, paths, sandbox.id))
+        await asyncio.to_thread(prepare_files, paths, sandbox.record)
+
+
+async def _attach(pods: PodEngine, sandbox: Sandbox, handler: Handler, undo: UndoStack) -> SandboxRecord:
+    if sandbox.record.host_network:
+        return sandbox.record
+    undo.push("CNI DEL", lambda: network.detach(pods, sandbox))
+    return await network.attach(pods, sandbox, handler)
+
+
+async def _remove_record(pods: PodEngine, sandbox: Sandbox) -> None:
+    """The last step of a roll-back. While the network could not be released, the record stays, for a stop to retry."""
+    if sandbox.record.host_network or sandbox.network_released or not sandbox.record.created_at:
+        await ensure_deleted(pods.engine.client.containers.delete(sandbox.id))
+        return
+    log.warning("sandbox stays, not ready: its network could not be released", sandbox=sandbox.id)
+    sandbox.ended.set()
+    sandbox.task_deleted.set()
+    pods.engine.node.add_sandbox(sandbox)

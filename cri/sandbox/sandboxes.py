@@ -1,0 +1,61 @@
+"""The sandbox operations as the services call them: identifiers resolved, retries joined."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from cri.concurrency.single_flight import SingleFlight
+from cri.sandbox.remove import remove_sandbox
+from cri.sandbox.run import check_request, run_sandbox
+from cri.sandbox.stop import stop_sandbox
+from cri.state.filters import sandbox_matches
+from cri.state.records import sandbox_name
+
+if TYPE_CHECKING:
+    from api.wire import criv1
+    from cri.sandbox.engine import PodEngine
+    from cri.state.sandbox import Sandbox
+
+
+class Sandboxes:
+    """Sandbox operations by id."""
+
+    def __init__(self, pods: PodEngine) -> None:
+        self._pods = pods
+        self._node = pods.engine.node
+        self._runs: SingleFlight[Sandbox] = SingleFlight(
+            pods.engine.supervisor,
+            reap=lambda sandbox: remove_sandbox(pods, sandbox),
+            unclaimed_seconds=pods.engine.settings.unclaimed_result_timeout,
+        )
+
+    def get(self, identifier: str) -> Sandbox:
+        """The sandbox with this id or unique prefix; a client that names a sandbox has received it.
+
+        Raises NotFound, InvalidArgument.
+        """
+        sandbox = self._node.sandboxes.get(identifier)
+        self._runs.claim(sandbox.record.name)
+        return sandbox
+
+    def matching(self, wanted: criv1.PodSandboxFilter) -> list[Sandbox]:
+        """The sandboxes that a filter asks for, in order of creation."""
+        return [sandbox for sandbox in self._node.sandboxes if sandbox_matches(sandbox, wanted)]
+
+    async def run(self, config: criv1.PodSandboxConfig, handler: str) -> str:
+        """Run a sandbox and return its id. A retry of the same name joins the attempt under way."""
+        check_request(config)
+        self._pods.engine.handlers.get(handler)
+        name = sandbox_name(config.metadata)
+        sandbox = await self._runs.run(name, lambda: run_sandbox(self._pods, name, config, handler))
+        return sandbox.id
+
+    async def stop(self, identifier: str) -> None:
+        """Stop a sandbox; an unknown id is a success."""
+        if self._node.sandboxes.find(identifier) is not None:
+            await stop_sandbox(self._pods, self.get(identifier))
+
+    async def remove(self, identifier: str) -> None:
+        """Remove a sandbox and its containers; an unknown id is a success."""
+        if self._node.sandboxes.find(identifier) is not None:
+            await remove_sandbox(self._pods, self.get(identifier))

@@ -1,0 +1,15 @@
+"""What an operator can set about pod sandboxes; keys as in containerd's CRI plugin."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+DEFAULT_SANDBOX_IMAGE = "registry.k8s.io/pause:3.10"
+
+
+@dataclass(frozen=True, slots=True)
+class SandboxSettings:
+    """Settings of sandbox operations."""
+
+    sandbox_image: str = DEFAULT_SANDBOX_IMAGE
+    """Image of the sandbox container; pulled when it is absent."""

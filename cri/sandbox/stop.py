@@ -1,0 +1,51 @@
+"""StopPodSandbox: containers killed at once, then the sandbox's process and its network, side by side.
+
+Idempotent, and a success also when the network namespace has gone with a reboot. The sandbox counts as stopped (and its
+addresses disappear) as soon as its process has ended; a CNI DEL that fails is an error, so that kubelet calls again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+import structlog
+
+from cri.concurrency.together import all_of
+from cri.container.stop import stop_container
+from cri.observe.stages import stage
+from cri.sandbox import network
+from cri.sandbox.files import release_mounts
+from cri.sandbox.process import end_process
+
+if TYPE_CHECKING:
+    from cri.sandbox.engine import PodEngine
+    from cri.state.sandbox import Sandbox
+
+log = structlog.get_logger(__name__)
+
+
+async def stop_sandbox(pods: PodEngine, sandbox: Sandbox) -> None:
+    """Stop everything in the sandbox and release its network."""
+    async with sandbox.lock:
+        await stop_locked(pods, sandbox)
+
+
+async def stop_locked(pods: PodEngine, sandbox: Sandbox) -> None:
+    """The same, for callers that hold the sandbox's lock."""
+    engine = pods.engine
+    with stage("containers"):
+        await all_of(
+            [stop_container(engine, container, 0) for container in engine.node.containers_of(sandbox.id)]
+        )
+    await all_of([_end_process(pods, sandbox), network.detach(pods, sandbox)])
+    await asyncio.to_thread(release_mounts, engine.paths, sandbox.id)
+    log.info("sandbox stopped", sandbox=sandbox.id)
+
+
+async def _end_process(pods: PodEngine, sandbox: Sandbox) -> None:
+    with stage("process"):
+        if not sandbox.task_deleted.is_set():
+            await end_process(pods.engine, sandbox)
+        sandbox.ready = False
+        sandbox.ended.set()

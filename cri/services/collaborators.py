@@ -1,0 +1,34 @@
+"""What the servicers call: the domain, assembled once by `cri.app`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from cri.container.containers import Containers
+    from cri.container.engine import Engine
+    from cri.sandbox.engine import PodEngine
+    from cri.sandbox.node_status import Releases
+    from cri.sandbox.observer import Observer
+    from cri.sandbox.sandboxes import Sandboxes
+
+
+@dataclass(frozen=True, slots=True)
+class Collaborators:
+    """The domain, as the servicers see it."""
+
+    pods: PodEngine
+    sandboxes: Sandboxes
+    containers: Containers
+    observer: Observer
+    releases: Releases
+    configuration: Callable[[], Mapping[str, object]]
+    """The effective configuration as plain values, without secrets."""
+
+    @property
+    def engine(self) -> Engine:
+        """What container operations work with."""
+        return self.pods.engine

@@ -1,0 +1,63 @@
+"""The ImageService servicer."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from api.wire import criv1
+from api.wire.criv1 import image_service_pb2
+from cri.errors import InvalidArgument
+from cri.image import messages
+from cri.services.rpc import rpc
+from cri.services.unimplemented import answer_unimplemented
+
+if TYPE_CHECKING:
+    from cri.services.collaborators import Collaborators
+
+
+class ImageService:
+    """`runtime.v1.ImageService`."""
+
+    def __init__(self, on: Collaborators) -> None:
+        self.on = on
+        self._images = on.engine.images
+
+    @rpc
+    async def ListImages(self, request: criv1.ListImagesRequest) -> criv1.ListImagesResponse:
+        wanted = request.filter.image.image
+        found = [self._images.find(wanted)] if wanted else self._images.list()
+        return criv1.ListImagesResponse(
+            images=[messages.image_message(image) for image in found if image is not None]
+        )
+
+    @rpc
+    async def ImageStatus(self, request: criv1.ImageStatusRequest) -> criv1.ImageStatusResponse:
+        image = self._images.find(_named(request.image))
+        if image is None:  # CRI: an unknown image is an empty response, not an error
+            return criv1.ImageStatusResponse()
+        info = messages.verbose_info(image) if request.verbose else {}
+        return criv1.ImageStatusResponse(image=messages.image_message(image), info=info)
+
+    @rpc
+    async def PullImage(self, request: criv1.PullImageRequest) -> criv1.PullImageResponse:
+        auth = request.auth if request.HasField("auth") else None
+        return criv1.PullImageResponse(image_ref=await self._images.pull(_named(request.image), auth))
+
+    @rpc
+    async def RemoveImage(self, request: criv1.RemoveImageRequest) -> criv1.RemoveImageResponse:
+        await self._images.remove(_named(request.image))
+        return criv1.RemoveImageResponse()
+
+    @rpc
+    async def ImageFsInfo(self, request: criv1.ImageFsInfoRequest) -> criv1.ImageFsInfoResponse:
+        usages = [messages.filesystem_message(usage) for usage in await self._images.filesystem()]
+        return criv1.ImageFsInfoResponse(image_filesystems=usages, container_filesystems=usages)
+
+
+def _named(image: criv1.ImageSpec) -> str:
+    if not image.image:
+        raise InvalidArgument("image.image is empty: name an image by reference or id")
+    return image.image
+
+
+answer_unimplemented(image_service_pb2.DESCRIPTOR.services_by_name["ImageService"], ImageService)
