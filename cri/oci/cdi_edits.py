@@ -71,13 +71,7 @@ def _device(node: DeviceNode, host: HostDevice | None, user: oci.User) -> oci.De
             "CDI device node", node.source, f"of type {kind}, as specified; it is of type {host.type}"
         )
     if kind != "p":
-        major = node.major if node.major is not None else host and host.major
-        minor = node.minor if node.minor is not None else host and host.minor
-        if major is None or minor is None:
-            raise bad_value(
-                "CDI device node", node.source, "a device on this machine, or described with numbers"
-            )
-        device["major"], device["minor"] = major, minor
+        device["major"], device["minor"] = _numbers(node, host)
     if node.file_mode is not None:
         device["fileMode"] = node.file_mode
     elif host is not None:

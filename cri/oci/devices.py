@@ -87,7 +87,8 @@ def container_devices(
     if not context.privileged:
         return ContainerDevices(nodes, rules)
     if not handler.privileged_without_host_devices:
-        nodes += [_node(node.path, node) for node in host_devices]
+        asked = {node["path"] for node in nodes}
+        nodes += [_node(node.path, node) for node in host_devices if node.path not in asked]
         return ContainerDevices(nodes, [_ALL_ALLOWED], replaces=True)
     if handler.privileged_without_host_devices_all_devices_allowed:
         return ContainerDevices(nodes, [_ALL_ALLOWED], replaces=True)
