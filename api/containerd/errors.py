@@ -16,7 +16,6 @@
 Local faults of a caller (wrong types, a closed client) are not among them, save that a call on a closed
 client is Unavailable, because that is what its callers have to cope with anyway.
 """
-# ruff: noqa: N818 - the names are those of the gRPC codes
 
 from __future__ import annotations
 

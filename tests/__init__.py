@@ -1,0 +1,1 @@
+"""Unit tests. Mirrors `api` and `cri`; `double` is an in-memory containerd."""
