@@ -1,10 +1,11 @@
-"""The settings of each package, from the configuration. Keys have one name everywhere, so equal names are copied."""
+"""From the configuration to the settings of each package. Pure: the only place that knows both."""
 
 from __future__ import annotations
 
-from dataclasses import fields
+from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from types import MappingProxyType
+from typing import TYPE_CHECKING
 
 from cri.container.settings import ContainerSettings
 from cri.image.settings import (
@@ -24,86 +25,102 @@ if TYPE_CHECKING:
     from cri.app.config.configuration import Configuration
     from cri.app.config.schema import RegistryHostSection
 
-T = TypeVar("T")
-
 
 def node_paths(configuration: Configuration) -> NodePaths:
-    """Where files go."""
+    """Where files are."""
     return NodePaths(
-        Path(configuration.root),
-        Path(configuration.state),
+        root=Path(configuration.root),
+        state=Path(configuration.state),
         netns_under_state=configuration.netns_mounts_under_state_dir,
     )
 
 
-def container_settings(configuration: Configuration) -> ContainerSettings:
-    """Settings of container operations."""
-    return _copied(ContainerSettings, configuration)
-
-
 def sandbox_settings(configuration: Configuration) -> SandboxSettings:
     """Settings of sandbox operations."""
-    return _copied(SandboxSettings, configuration)
+    return SandboxSettings(sandbox_image=configuration.sandbox_image)
 
 
-def oci_settings(configuration: Configuration) -> OciSettings:
-    """Settings that shape specs."""
-    return _copied(OciSettings, configuration)
+def container_settings(configuration: Configuration) -> ContainerSettings:
+    """Settings of container operations."""
+    return ContainerSettings(
+        max_container_log_line_size=configuration.max_container_log_line_size,
+        drain_exec_sync_io_timeout=configuration.drain_exec_sync_io_timeout,
+        unclaimed_result_timeout=configuration.unclaimed_result_timeout,
+    )
 
 
 def network_settings(configuration: Configuration) -> NetworkSettings:
-    """Settings of the node's pod network."""
+    """The node's pod network; handlers with a directory of their own derive theirs from it."""
     cni = configuration.cni
-    return _copied(
-        NetworkSettings,
-        cni,
-        bin_dirs=(Path(cni.bin_dir),)
-        if cni.bin_dir
-        else tuple(Path(directory) for directory in cni.bin_dirs),
+    directories = cni.bin_dir.split(":") if cni.bin_dir else cni.bin_dirs
+    return NetworkSettings(
+        bin_dirs=tuple(map(Path, directories)),
         conf_dir=Path(cni.conf_dir),
+        max_conf_num=cni.max_conf_num,
         conf_template=Path(cni.conf_template) if cni.conf_template else None,
         ip_pref=cni.ip_pref or "ipv4",
-        plugin_timeout_seconds=float(cni.plugin_timeout),
+        setup_serially=cni.setup_serially,
+        plugin_timeout_seconds=cni.plugin_timeout,
         cache_dir=Path(cni.cache_dir),
     )
 
 
+def oci_settings(configuration: Configuration) -> OciSettings:
+    """What shapes specs."""
+    return OciSettings(
+        enable_selinux=configuration.enable_selinux,
+        selinux_category_range=configuration.selinux_category_range,
+        disable_apparmor=configuration.disable_apparmor,
+        restrict_oom_score_adj=configuration.restrict_oom_score_adj,
+        unset_seccomp_profile=configuration.unset_seccomp_profile,
+        tolerate_missing_hugetlb_controller=configuration.tolerate_missing_hugetlb_controller,
+        disable_hugetlb_controller=configuration.disable_hugetlb_controller,
+        enable_unprivileged_ports=configuration.enable_unprivileged_ports,
+        enable_unprivileged_icmp=configuration.enable_unprivileged_icmp,
+        device_ownership_from_security_context=configuration.device_ownership_from_security_context,
+        ignore_image_defined_volumes=configuration.ignore_image_defined_volumes,
+        disable_proc_mount=configuration.disable_proc_mount,
+        enable_cdi=configuration.enable_cdi,
+        cdi_spec_dirs=configuration.cdi_spec_dirs,
+        default_cgroup_parent=configuration.default_cgroup_parent,
+    )
+
+
 def image_settings(configuration: Configuration) -> ImageSettings:
-    """Settings of pulling and keeping images."""
+    """How images are pulled and kept."""
     verifier = configuration.image_verifier
-    return _copied(
-        ImageSettings,
-        configuration,
+    return ImageSettings(
         snapshotter=configuration.containerd.snapshotter,
-        image_pull_progress_timeout=float(configuration.image_pull_progress_timeout),
+        max_concurrent_downloads=configuration.max_concurrent_downloads,
+        node_concurrent_downloads=configuration.node_concurrent_downloads,
+        image_pull_progress_timeout=configuration.image_pull_progress_timeout,
+        image_pull_engine=configuration.image_pull_engine,
+        sandbox_image=configuration.sandbox_image,
+        pinned_images=configuration.pinned_images,
         discard_unpacked_layers=configuration.containerd.discard_unpacked_layers,
         disable_snapshot_annotations=configuration.containerd.disable_snapshot_annotations,
+        stats_collect_period=configuration.stats_collect_period,
         verifier_bin_dir=verifier.bin_dir,
-        verifier_timeout=float(verifier.per_verifier_timeout),
+        verifier_timeout=verifier.per_verifier_timeout,
         verifier_max=verifier.max_verifiers,
     )
 
 
 def registry_settings(configuration: Configuration) -> RegistrySettings:
-    """Where images come from, and with which credentials."""
-    section = configuration.registry
+    """Where images come from. Old-style mirrors rule out the default `config_path`."""
+    registry = configuration.registry
     return RegistrySettings(
-        config_path=section.config_path,
-        configs={host: _registry_host(config) for host, config in section.configs.items()},
-        mirrors={host: RegistryMirror(mirror.endpoint) for host, mirror in section.mirrors.items()},
-        headers=section.headers,
+        config_path="" if registry.mirrors else registry.config_path,
+        configs=MappingProxyType({host: _registry_config(each) for host, each in registry.configs.items()}),
+        mirrors=MappingProxyType(
+            {host: RegistryMirror(endpoint=each.endpoint) for host, each in registry.mirrors.items()}
+        ),
+        headers=MappingProxyType(dict(registry.headers)),
     )
 
 
-def _registry_host(section: RegistryHostSection) -> RegistryConfig:
+def _registry_config(section: RegistryHostSection) -> RegistryConfig:
     return RegistryConfig(
-        auth=None if section.auth is None else _copied(RegistryAuth, section.auth),
-        tls=None if section.tls is None else _copied(RegistryTls, section.tls),
+        auth=None if section.auth is None else RegistryAuth(**asdict(section.auth)),
+        tls=None if section.tls is None else RegistryTls(**asdict(section.tls)),
     )
-
-
-def _copied(kind: type[T], source: object, **others: Any) -> T:  # noqa: ANN401 - values of as many types as there are keys
-    """A `kind` with every field that `source` has too, and `others` over them."""
-    names = {field.name for field in fields(kind)}  # type: ignore[arg-type] # always a dataclass
-    shared = {name: getattr(source, name) for name in names if hasattr(source, name)}
-    return kind(**{**shared, **others})

@@ -10,6 +10,7 @@ import os
 from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any, cast
 
+from cri.app.config.decode import type_name
 from cri.app.config.fields import meaning_of
 from cri.app.config.problems import KeyPath, Problem, nearest
 from cri.errors import InvalidArgument
@@ -23,11 +24,21 @@ if TYPE_CHECKING:
 LONGEST_SOCKET_PATH = 107
 """Bytes that fit in sockaddr_un (unix(7)) beside the closing NUL."""
 RUNC_TYPES = ("io.containerd.runc.v2", "io.containerd.runc.v1")
-RUNC_OPTIONS = frozenset(
-    {"BinaryName", "CriuImagePath", "CriuPath", "CriuWorkPath", "IoGid", "IoUid", "NoNewKeyring"}
-    | {"NoPivotRoot", "Root", "ShimCgroup", "SystemdCgroup", "TaskApiAddress", "TaskApiVersion"}
-)
-OTHER_OPTIONS = frozenset({"TypeUrl", "ConfigPath", "ConfigBody"})
+RUNC_OPTIONS: Mapping[str, type] = {
+    "BinaryName": str,
+    "CriuImagePath": str,
+    "CriuWorkPath": str,
+    "IoGid": int,
+    "IoUid": int,
+    "NoNewKeyring": bool,
+    "NoPivotRoot": bool,
+    "Root": str,
+    "ShimCgroup": str,
+    "SystemdCgroup": bool,
+}
+"""Fields of containerd.runc.v1.Options under their names in TOML."""
+OTHER_OPTIONS: Mapping[str, type] = {"TypeUrl": str, "ConfigPath": str}
+"""Fields of runtimeoptions.v1.Options, which the other shims read."""
 SECCOMP_PREFIXES = ("localhost/",)
 SECCOMP_NAMES = frozenset({"", "unconfined", "runtime/default", "docker/default"})
 
@@ -107,9 +118,11 @@ def _runtimes(configuration: Configuration) -> Iterator[Fault]:
 
 def _options(runtime: RuntimeSection, path: KeyPath) -> Iterator[Fault]:
     known = RUNC_OPTIONS if runtime.runtime_type in RUNC_TYPES else OTHER_OPTIONS
-    for name in runtime.options:
+    for name, value in runtime.options.items():
         if name not in known:
             yield (*path, name), f"{runtime.runtime_type} has no such option{nearest(name, known)}"
+        elif type(value) is not known[name]:
+            yield (*path, name), f"expected {type_name(known[name])}"
 
 
 def _registry(configuration: Configuration) -> Iterator[Fault]:

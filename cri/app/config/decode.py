@@ -119,7 +119,7 @@ class _Decoder:
         self.problems.append(Problem(self._where(path), path, message))
 
 
-class _Unfit(Exception):  # noqa: N818 - carries a problem's text to where the key is known
+class _Unfit(Exception):
     """The value does not fit its key."""
 
 

@@ -21,7 +21,8 @@ if TYPE_CHECKING:
 
 DEFAULT_ENDPOINT = "unix:///run/cri-shim/cri-shim.sock"
 ENDPOINT_VARIABLE = "CONTAINER_RUNTIME_ENDPOINT"
-MESSAGE_BYTES = 16 << 20
+MESSAGE_BYTES = 64 << 20
+"""ExecSync may answer 16 MiB of each stream at once."""
 CALL_SECONDS = 120.0
 SANDBOX_SECONDS = 240.0
 _OPTIONS = (
