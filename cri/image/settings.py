@@ -5,7 +5,7 @@ Values only; `cri.app` fills them from TOML. Durations are seconds. Secrets are 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping  # noqa: TC003 - the configuration loader reads these types
 from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Literal

@@ -4,13 +4,34 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import structlog
+
+from cri.errors import InvalidArgument
+from cri.image import reference as references
+from cri.image.credentials import keyring
+from cri.image.fetch import Fetcher
+from cri.image.filesystem import Filesystem, FilesystemUsage
+from cri.image.index import Index
+from cri.image.joining import Joined
+from cri.image.lease import PullLease
+from cri.image.local import LocalUnpacker
+from cri.image.mirrors import deprecations
+from cri.image.platform import host_platform
+from cri.image.pull import Order, Puller
+from cri.image.remove import remove_names
+from cri.image.unpack import Unpacker
+
 if TYPE_CHECKING:
+    import builtins
+
     from api.containerd import Client
     from api.wire.criv1.image_pb2 import AuthConfig
     from cri.concurrency.supervision import Supervisor
-    from cri.image.filesystem import FilesystemUsage
     from cri.image.image import Image
     from cri.image.settings import ImageSettings, RegistrySettings
+    from cri.image.tally import PullReport
+
+log = structlog.get_logger(__name__)
 
 
 class ImageStore:
@@ -19,15 +40,49 @@ class ImageStore:
     def __init__(
         self, client: Client, settings: ImageSettings, registry: RegistrySettings, supervisor: Supervisor
     ) -> None:
-        raise NotImplementedError
+        """`load` comes before anything else."""
+        self._client = client
+        self._settings = settings
+        self._registry = registry
+        pinned = [_normalised(name) for name in (*settings.pinned_images, settings.sandbox_image) if name]
+        platform = host_platform()
+        self._lease = PullLease(client)
+        self._index = Index(client, platform, pinned)
+        fetcher = Fetcher(
+            supervisor,
+            self._lease,
+            node_downloads=settings.node_concurrent_downloads,
+            progress_timeout=settings.image_pull_progress_timeout,
+        )
+        unpacker = Unpacker(supervisor, self._lease)
+        self._puller = Puller(
+            settings=settings,
+            registry=registry,
+            platform=platform,
+            index=self._index,
+            lease=self._lease,
+            fetcher=fetcher,
+            unpacker=unpacker,
+            pinned=pinned,
+        )
+        self._local = LocalUnpacker(client, platform, self._lease, unpacker)
+        self._filesystem = Filesystem(client, supervisor, settings.snapshotter, settings.stats_collect_period)
+        self._pulls: Joined[PullReport] = Joined(supervisor, "pull")
+        for line in deprecations(registry):
+            log.warning(line)
 
     async def load(self) -> None:
-        """Fill the index from containerd; images that cannot be read are logged and left out."""
-        raise NotImplementedError
+        """Fill the index from containerd; images that cannot be read are logged and left out.
+
+        Also deletes the leases of pulls that a killed server left behind.
+        """
+        await self._lease.sweep()
+        await self._index.load()
 
     async def on_image_event(self, topic: str, name: str) -> None:
         """Follow one of containerd's `/images/*` events for the record `name`."""
-        raise NotImplementedError
+        log.debug("image record changed", topic=topic, image=name)
+        await self._index.refresh(name)
 
     async def pull(
         self, reference: str, auth: AuthConfig | None = None, *, snapshotter: str | None = None
@@ -38,31 +93,68 @@ class ImageStore:
         Unavailable (message starts with `RegistryUnavailable` where the registry could not be reached) and
         DeadlineExceeded when nothing moved for `image_pull_progress_timeout`.
         """
-        raise NotImplementedError
+        return (await self.pull_reported(reference, auth, snapshotter=snapshotter)).image_id
+
+    async def pull_reported(
+        self, reference: str, auth: AuthConfig | None = None, *, snapshotter: str | None = None
+    ) -> PullReport:
+        """Like `pull`, with what it took."""
+        order = Order(
+            reference=references.parse(reference),
+            keyring=keyring(auth, self._registry.configs),
+            snapshotter=snapshotter or self._settings.snapshotter,
+        )
+        # Credentials are part of the key: having joined another's pull must not stand in for being allowed to.
+        key = (order.reference, order.snapshotter, order.keyring.requested, order.keyring.requested_for)
+        return await self._pulls.run(key, str(order.reference), lambda: self._puller.pull(order))
 
     async def ensure(self, reference: str) -> Image:
         """The image, unpacked: the local one if there is one, else pulled (for the sandbox image)."""
-        raise NotImplementedError
+        image = self.find(reference)
+        if image is not None:
+            await self.unpacked(image, self._settings.snapshotter)
+            return image
+        image_id = await self.pull(reference)
+        image = self._index.find(image_id)
+        if image is None:
+            raise InvalidArgument(f"image {reference} was removed while it was pulled")
+        return image
 
     async def unpacked(self, image: Image, snapshotter: str) -> str:
-        """The chain ID of the image's top layer in `snapshotter`, unpacking it first if nobody has."""
-        raise NotImplementedError
+        """The chain ID of the image's top layer in `snapshotter`, unpacking it first if nobody has.
+
+        "" for an image without layers. Raises FailedPrecondition where its blobs are incomplete or broken.
+        """
+        await self._local.unpack(image, snapshotter or self._settings.snapshotter)
+        return image.chain_id
 
     def find(self, reference: str) -> Image | None:
         """The image that an id, unique short id, tag, digest or name stands for, or None.
 
         Raises InvalidArgument for a short id that fits several images.
         """
-        raise NotImplementedError
+        return self._index.find(reference)
 
-    def list(self) -> list[Image]:
+    def list(self) -> builtins.list[Image]:
         """All images, by id."""
-        raise NotImplementedError
+        return self._index.images()
 
     async def remove(self, reference: str) -> None:
         """Remove all names of the image that `reference` stands for; no such image is a success."""
-        raise NotImplementedError
+        image = self._index.find(reference)
+        if image is None:
+            return
+        self._index.forget(await remove_names(self._client, image))
+        log.info("image removed", image=reference, id=image.id, names=len(image.names))
 
-    async def filesystem(self) -> list[FilesystemUsage]:
-        """Usage of the image file system, at most `stats_collect_period` old."""
-        raise NotImplementedError
+    async def filesystem(self) -> builtins.list[FilesystemUsage]:
+        """Usage of the image file system; at most a minute old, usually `stats_collect_period`."""
+        return [await self._filesystem.usage()]
+
+
+def _normalised(pattern: str) -> str:
+    """A configured name as records have it; shell patterns stay as they are."""
+    try:
+        return str(references.parse(pattern))
+    except InvalidArgument:
+        return pattern

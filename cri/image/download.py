@@ -1,0 +1,161 @@
+"""One blob, from the hosts that have it into one ingest of containerd's content store.
+
+It goes through in blocks, straight from the connection to containerd, which computes the digest and checks it at
+the end; nothing is kept here. A connection that breaks is resumed where the ingest stands; a host that sends
+wrong bytes is not asked again for this blob. The ingest's name is the one that containerd's other clients use,
+so that a pull by `ctr` and one of ours do not fetch the same blob side by side.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from typing import TYPE_CHECKING, Final
+
+import structlog
+
+from api.containerd import ContentExists
+from api.containerd import errors as containerd
+from cri.concurrency.supervision import shielded
+from cri.errors import DeadlineExceeded, ResourceExhausted
+from cri.image.errors import Corrupt, HostError, Interrupted, all_failed
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from api.containerd import Client, Writer
+    from cri.image.manifest import BlobDescriptor
+    from cri.image.registry import Repository
+    from cri.image.tally import Tally
+
+log = structlog.get_logger(__name__)
+
+IDLE_ATTEMPTS: Final = 5
+"""Broken connections in a row that brought no byte, after which the blob is given up."""
+FIRST_PAUSE_SECONDS: Final = 0.2
+LOCKED_PAUSE_SECONDS: Final = 0.2
+ABORT_SECONDS: Final = 10.0
+
+
+class Download:
+    """The attempts to get one blob; made for one `run`."""
+
+    def __init__(
+        self, repository: Repository, descriptor: BlobDescriptor, tally: Tally, progress_timeout: float
+    ) -> None:
+        """Seconds without a byte after which it fails are `progress_timeout`; 0 is never."""
+        self._repository = repository
+        self._descriptor = descriptor
+        self._tally = tally
+        self._progress_timeout = progress_timeout
+        self._ref = f"layer-{descriptor.digest}"
+        self._received = 0
+        self._failures: list[HostError] = []
+        self._corrupt: set[str] = set()
+        self._contributors: set[str] = set()
+        """Hosts that sent bytes of what the ingest holds now."""
+        self._owns_ingest = False
+
+    async def run(self, client: Client, labels: Mapping[str, str], slots: asyncio.Semaphore) -> int:
+        """Have the blob stored with `labels`, within one of `slots`; returns the bytes received.
+
+        Drops the ingest on failure and cancellation, so that nothing half-stored stays behind.
+        """
+        try:
+            while not await self._stored(client, labels, slots):
+                pass
+        except BaseException as error:
+            if self._owns_ingest:
+                await shielded(self._abort(client), f"abort {self._ref}", ABORT_SECONDS)
+            if isinstance(error, containerd.ContainerdError) and "no space left" in error.details:
+                raise ResourceExhausted(f"{self._subject}: containerd's disk is full") from error
+            raise
+        return self._received
+
+    async def _stored(self, client: Client, labels: Mapping[str, str], slots: asyncio.Semaphore) -> bool:
+        """One round: take up the ingest, fill it, commit it. False if another round is needed."""
+        digest, size = self._descriptor.digest, self._descriptor.size
+        try:
+            async with client.content.writer(self._ref, total=size, expected=digest) as writer:
+                self._owns_ingest = True
+                async with slots:
+                    await self._fill(writer)
+                await writer.commit(size=size, expected=digest, labels=labels)
+        except ContentExists:
+            pass
+        except containerd.Locked:
+            self._owns_ingest = False
+            log.info("blob is being written by another client, waiting for it", ref=self._ref)
+            await asyncio.sleep(LOCKED_PAUSE_SECONDS)
+            return False
+        except containerd.FailedPrecondition as error:
+            await self._abort(client)
+            self._blame_contributors(error)
+            return False
+        return True
+
+    async def _fill(self, writer: Writer) -> None:
+        """Bring the ingest to its full length, whatever happens to connections on the way."""
+        clock = asyncio.get_running_loop().time
+        moved, idle = clock(), 0
+        while writer.offset < self._descriptor.size:
+            before = writer.offset
+            try:
+                await self._stream(writer)
+            except Corrupt as failure:
+                self._distrust({failure.host}, failure)
+                await writer.truncate()
+                self._contributors.clear()
+            except Interrupted as failure:
+                self._failures.append(failure)
+                if writer.offset > before:
+                    moved, idle = clock(), 0
+                idle += 1
+                self._give_up_when_idle(writer.offset, idle, clock() - moved)
+                log.info("download broke, resuming it", blob=self._descriptor.digest, offset=writer.offset)
+                await asyncio.sleep(FIRST_PAUSE_SECONDS * 2 ** (idle - 1))
+
+    async def _stream(self, writer: Writer) -> None:
+        async with self._repository.blob(self._descriptor, writer.offset, self._corrupt) as blob:
+            self._contributors.add(blob.host)
+            position = blob.start
+            async for block in blob:
+                self._received += len(block)
+                self._tally.fetched_bytes += len(block)
+                # A host without ranges begins at 0: what the ingest has already is passed over.
+                new = block[max(0, writer.offset - position) :]
+                position += len(block)
+                if new:
+                    await writer.write(new)
+
+    def _blame_contributors(self, error: containerd.FailedPrecondition) -> None:
+        """The whole has the wrong digest: whoever sent a part of it is not asked again."""
+        hosts, self._contributors = self._contributors, set()
+        if not hosts and self._failures:
+            raise all_failed(self._subject, self._failures)
+        # Without hosts the ingest was left by an earlier server; the next round starts at 0.
+        host = ", ".join(sorted(hosts)) or "an earlier download"
+        self._distrust(hosts, Corrupt(host, f"wrong content: {error.details}"))
+
+    def _distrust(self, hosts: set[str], failure: HostError) -> None:
+        self._failures.append(failure)
+        self._corrupt |= hosts
+        if self._corrupt >= self._repository.hosts_of(self._descriptor):
+            raise all_failed(self._subject, self._failures)
+
+    def _give_up_when_idle(self, offset: int, idle: int, silence: float) -> None:
+        subject = f"{self._subject} at byte {offset} of {self._descriptor.size}"
+        if self._progress_timeout and silence >= self._progress_timeout:
+            raise DeadlineExceeded(
+                f"{subject}: no progress for {self._progress_timeout:g} s: {self._failures[-1]}"
+            )
+        if idle >= IDLE_ATTEMPTS:
+            raise all_failed(subject, self._failures[-idle:])
+
+    async def _abort(self, client: Client) -> None:
+        with contextlib.suppress(containerd.ContainerdError):
+            await client.content.abort(self._ref)
+
+    @property
+    def _subject(self) -> str:
+        return f"{self._repository.name}: blob {self._descriptor.digest}"

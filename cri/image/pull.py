@@ -1,0 +1,151 @@
+"""PullImage: resolve, then fetch and unpack side by side, then record.
+
+                 +- documents stored ------------------------------+
+    resolve ---- +- config -- which layers are there? -- unpack 0, 1, 2 ... --- records
+                 +- layers fetched, max_concurrent_downloads at a time --+
+
+Everything is held by the pull lease until the records name it. A failure or cancellation at any point leaves no
+record, and what was fetched goes with the lease. Pulls of one reference with the same credentials are one pull.
+The layers of a registry's image are asked for before the config has arrived, which saves a round trip, unless the
+snapshotter may turn out to need none of them.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import structlog
+
+from cri.concurrency.together import all_of, first_cause
+from cri.image import records
+from cri.image.assembly import Assembly, Plan
+from cri.image.authorization import Authorizer
+from cri.image.endpoints import endpoints_for
+from cri.image.registry import Repository
+from cri.image.resolve import Resolved, resolve
+from cri.image.tally import PullReport, Tally
+from cri.image.transport import Transport
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from api.containerd import Client
+    from cri.image.credentials import Keyring
+    from cri.image.fetch import Fetcher
+    from cri.image.index import Facts, Index
+    from cri.image.lease import PullLease
+    from cri.image.platform import Platform
+    from cri.image.reference import Reference
+    from cri.image.settings import ImageSettings, RegistrySettings
+    from cri.image.unpack import Unpacker
+
+log = structlog.get_logger(__name__)
+
+LONGEST_STALL_SECONDS = 60.0
+"""Without a byte for so long, a connection is given up and the download resumed on another."""
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """What is to be pulled."""
+
+    reference: Reference
+    keyring: Keyring
+    snapshotter: str
+
+
+class Puller:
+    """Carries out pulls; one for the whole server."""
+
+    def __init__(
+        self,
+        *,
+        settings: ImageSettings,
+        registry: RegistrySettings,
+        platform: Platform,
+        index: Index,
+        lease: PullLease,
+        fetcher: Fetcher,
+        unpacker: Unpacker,
+        pinned: Sequence[str],
+    ) -> None:
+        self._pinned = tuple(pinned)
+        self._settings = settings
+        self._registry = registry
+        self._platform = platform
+        self._index = index
+        self._lease = lease
+        self._fetcher = fetcher
+        self._unpacker = unpacker
+
+    async def pull(self, order: Order) -> PullReport:
+        """Do it. Raises CriError, ContainerdError; leaves nothing behind when it does."""
+        tally = Tally()
+        endpoints = await asyncio.to_thread(endpoints_for, order.reference.domain, self._registry)
+        timeout = self._settings.image_pull_progress_timeout
+        stall = min(timeout, LONGEST_STALL_SECONDS) or LONGEST_STALL_SECONDS
+        async with self._lease.hold() as client, Transport(stall) as transport:
+            authorizer = Authorizer(transport, order.keyring)
+            repository = Repository(transport, authorizer, endpoints, order.reference)
+            with tally.part("resolve"):
+                probable = self._index.named(str(order.reference)) is not None
+                resolved = await resolve(
+                    client, repository, order.reference, self._platform, probable=probable
+                )
+            assembly = Assembly(
+                Plan(order.reference, resolved.walk, order.snapshotter),
+                self._settings,
+                client=client,
+                repository=repository,
+                fetcher=self._fetcher,
+                unpacker=self._unpacker,
+                tally=tally,
+            )
+            try:
+                facts = await assembly.run()
+            except BaseExceptionGroup as failures:
+                raise first_cause(failures) from None
+            with tally.part("record"):
+                await self._record(client, order, resolved, facts)
+        return self._report(order, resolved, facts, tally)
+
+    async def _record(self, client: Client, order: Order, resolved: Resolved, facts: Facts) -> None:
+        target = resolved.walk.target
+        names = [facts.id, order.reference.tagged_name, order.reference.digested_name(target.digest)]
+        labels = records.labels_for(pinned=records.is_pinned(names, self._pinned))
+        written = await all_of([records.write(client, name, target, labels) for name in names if name])
+        for record in written:
+            self._index.put(record, facts)
+
+    def _report(self, order: Order, resolved: Resolved, facts: Facts, tally: Tally) -> PullReport:
+        report = PullReport(
+            reference=str(order.reference),
+            image_id=facts.id,
+            digest=resolved.walk.target.digest,
+            host=resolved.host,
+            layers=len(facts.config.diff_ids),
+            reused_layers=tally.reused_layers,
+            size=facts.size,
+            fetched_bytes=tally.fetched_bytes,
+            resolve_seconds=tally.seconds("resolve"),
+            fetch_seconds=tally.seconds("fetch"),
+            unpack_seconds=tally.seconds("unpack"),
+            seconds=tally.elapsed,
+        )
+        log.info(
+            "image pulled",
+            image=report.reference,
+            id=report.image_id,
+            host=report.host,
+            layers=report.layers,
+            reused_layers=report.reused_layers,
+            size=report.size,
+            fetched_bytes=report.fetched_bytes,
+            resolve_seconds=round(report.resolve_seconds, 3),
+            fetch_seconds=round(report.fetch_seconds, 3),
+            unpack_seconds=round(report.unpack_seconds, 3),
+            seconds=round(report.seconds, 3),
+        )
+        return report

@@ -1,0 +1,78 @@
+"""Documents in containerd's content store: read them, put them there with the labels that they need."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Final
+
+from api.containerd import ContentInfo, Descriptor
+from api.containerd import errors as containerd
+from cri.errors import FailedPrecondition
+from cri.image.manifest import LARGEST_DOCUMENT, parse_config
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from api.containerd import Client
+    from cri.image.image import ImageConfig
+    from cri.image.manifest import BlobDescriptor
+
+LOCKED_ATTEMPTS: Final = 50
+LOCKED_PAUSE_SECONDS: Final = 0.1
+
+
+class StoredDocuments:
+    """A DocumentSource that reads what is there."""
+
+    def __init__(self, client: Client) -> None:
+        self._client = client
+
+    async def document(self, descriptor: Descriptor) -> bytes:
+        """Raises NotFound of api.containerd; FailedPrecondition if it is too large to be one."""
+        return await read(self._client, descriptor)
+
+    async def config(self, descriptor: BlobDescriptor, name: str) -> ImageConfig:
+        """The decoded config."""
+        return parse_config(await read(self._client, descriptor.target), name)
+
+
+async def read(client: Client, descriptor: Descriptor) -> bytes:
+    """A whole small blob. Raises NotFound of api.containerd, FailedPrecondition."""
+    try:
+        return await client.content.read_all(descriptor.digest, LARGEST_DOCUMENT)
+    except containerd.ResourceExhausted as error:
+        raise FailedPrecondition(
+            f"{descriptor.digest} is larger than any manifest or config ({LARGEST_DOCUMENT >> 20} MiB)"
+        ) from error
+
+
+async def put(client: Client, ref: str, digest: str, body: bytes, labels: Mapping[str, str]) -> None:
+    """Have a document in the store, in the lease of `client`, with at least these labels.
+
+    Patient, because another pull, of ours or of another client, may be storing the same document. Raises
+    FailedPrecondition of api.containerd if `body` has another digest, Locked if that takes too long.
+    """
+    for left in reversed(range(LOCKED_ATTEMPTS)):
+        try:
+            await _put(client, ref, digest, body, labels)
+        except containerd.Locked:
+            if not left:
+                raise
+            await asyncio.sleep(LOCKED_PAUSE_SECONDS)
+        else:
+            return
+
+
+async def _put(client: Client, ref: str, digest: str, body: bytes, labels: Mapping[str, str]) -> None:
+    try:
+        info = await client.content.info(digest)
+    except containerd.NotFound:
+        await client.content.put(ref, body, expected=digest, labels=labels)
+        return
+    # Written again only for the lease: the daemon answers that it is there, and holds it for us.
+    await client.content.put(ref, body, expected=digest)
+    missing = {key: value for key, value in labels.items() if info.labels.get(key) != value}
+    if missing:
+        await client.content.update(
+            ContentInfo(digest, labels=missing), *(f"labels.{key}" for key in missing)
+        )
