@@ -1,7 +1,7 @@
 """What every RPC method is wrapped in: an operation for the stages, and the mapping of errors.
 
 Methods take the request and return the response; they never see the gRPC context. An `rpc` is refused as Unavailable
-until the node's state has been recovered from containerd; an `early_rpc` answers before that, and while containerd is away.
+until the node's state has been recovered from containerd; an `early_rpc` answers before that too.
 """
 
 from __future__ import annotations

@@ -110,4 +110,4 @@ def _is_map(field: FieldDescriptor) -> bool:
 def _entry_fields(field: FieldDescriptor) -> tuple[FieldDescriptor, FieldDescriptor]:
     """The descriptors of a map's keys and values."""
     names = cast("Descriptor", field.message_type).fields_by_name
-    return cast("FieldDescriptor", names["key"]), cast("FieldDescriptor", names["value"])
+    return names["key"], names["value"]

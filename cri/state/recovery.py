@@ -15,7 +15,7 @@ reported, left alone, never fatal. Containers whose sandbox has no record are ke
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from api.containerd import Container as ContainerdContainer
@@ -145,15 +145,16 @@ def _status(stored: ContainerStatus, task: Process | None, now: int) -> Containe
             return stored
         return stored.lost(now, "the container's process was gone when the runtime came back")
     if task.status in ALIVE:
-        begun = stored if stored.phase is Phase.RUNNING else stored.starting()
-        if begun.phase is Phase.RUNNING:
-            return ContainerStatus(Phase.RUNNING, begun.created_at, begun.started_at, pid=task.pid)
-        return begun.running(task.pid, now)
+        if stored.phase is Phase.CREATED:
+            return stored.starting().running(task.pid, now)
+        return replace(stored, phase=Phase.RUNNING, pid=task.pid)
     if task.status is ProcessStatus.STOPPED:
-        ended = (
-            stored
-            if stored.phase is Phase.RUNNING
-            else stored.starting().running(task.pid, stored.created_at)
+        begun = (
+            stored.starting().running(task.pid, stored.created_at)
+            if stored.phase is Phase.CREATED
+            else stored
         )
-        return ended.exited(task.exit_status, task.exited_at or now, oom_killed=False)
-    return stored.starting().start_failed(now, "the runtime was stopped while it started the container")
+        return begun.exited(task.exit_status, task.exited_at or now, oom_killed=False)
+    if stored.phase is Phase.CREATED:
+        return stored.starting().start_failed(now, "the runtime was stopped while it started the container")
+    return stored.lost(now, f"containerd reports the container's process as {task.status.name.lower()}")

@@ -1,0 +1,147 @@
+"""What a restart makes of every combination of record and task."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from api.containerd import Container as ContainerdContainer
+from api.containerd import Process, ProcessStatus, TypedValue
+from api.wire import criv1
+from cri.state.container_status import ContainerStatus, Phase
+from cri.state.records import (
+    CONTAINER_EXTENSION,
+    KIND_LABEL,
+    SANDBOX_EXTENSION,
+    STATUS_EXTENSION,
+    ContainerRecord,
+    SandboxRecord,
+    StatusRecord,
+)
+from cri.state.recovery import ALIVE, Observed, RecoveredContainer, Recovery, recover
+
+NOW = 1_000
+CREATED = ContainerStatus(Phase.CREATED, created_at=10)
+RUNNING = CREATED.starting().running(5, 20)
+EXITED = RUNNING.exited(3, 30, oom_killed=False)
+
+
+def container(status: ContainerStatus | None, identifier: str = "c" * 64) -> ContainerdContainer:
+    record = ContainerRecord(identifier, "app", "s" * 64, criv1.ContainerConfig(), "image", "")
+    extensions = {CONTAINER_EXTENSION: record.to_extension()}
+    if status is not None:
+        extensions[STATUS_EXTENSION] = StatusRecord(status).to_extension()
+    return ContainerdContainer(
+        id=identifier, labels={KIND_LABEL: "container"}, created_at=10, extensions=extensions
+    )
+
+
+def sandbox(**changes: object) -> ContainerdContainer:
+    record = SandboxRecord(
+        "s" * 64, "pod", criv1.PodSandboxConfig(), "/run/netns/x", "", cni_result={"Interfaces": {}}
+    )
+    record = replace(record, **changes)
+    extensions = {SANDBOX_EXTENSION: record.to_extension()}
+    return ContainerdContainer(
+        id=record.id, labels={KIND_LABEL: "sandbox"}, created_at=1, extensions=extensions
+    )
+
+
+def task(status: ProcessStatus, identifier: str = "c" * 64) -> Process:
+    ended = status is ProcessStatus.STOPPED
+    return Process(
+        identifier, "", 99, status, 7 if ended else 0, 50 if ended else 0, "", "", "", terminal=False
+    )
+
+
+def recovered(status: ContainerStatus | None, found: Process | None) -> RecoveredContainer:
+    tasks = {} if found is None else {found.container_id: found}
+    outcome = recover(Observed([container(status)], tasks, lambda _path: True, NOW))
+    assert not outcome.quarantined
+    return outcome.containers[0]
+
+
+@pytest.mark.parametrize("stored", [CREATED, RUNNING, None], ids=["created", "running", "foreign"])
+def test_a_running_task_goes_on(stored):
+    found = recovered(stored, task(ProcessStatus.RUNNING))
+    assert (found.status.phase, found.status.pid, found.stale_task) == (Phase.RUNNING, 99, False)
+    if stored is RUNNING:
+        assert found.status.started_at == RUNNING.started_at
+        assert not found.changed
+
+
+@pytest.mark.parametrize("stored", [CREATED, RUNNING])
+def test_an_exit_while_nobody_looked_keeps_its_code_and_time(stored):
+    found = recovered(stored, task(ProcessStatus.STOPPED))
+    assert (found.status.phase, found.status.exit_code, found.status.finished_at) == (Phase.EXITED, 7, 50)
+    assert found.changed
+    assert found.stale_task
+
+
+def test_a_running_record_without_a_task_is_lost():
+    found = recovered(RUNNING, None)
+    assert (found.status.phase, found.status.exit_code, found.status.reason) == (Phase.EXITED, 255, "Unknown")
+    assert found.changed
+
+
+def test_a_created_record_without_a_task_is_as_it_was():
+    found = recovered(CREATED, None)
+    assert (found.status, found.changed, found.stale_task) == (CREATED, False, False)
+
+
+def test_a_start_that_was_cut_off_failed():
+    found = recovered(CREATED, task(ProcessStatus.CREATED))
+    assert (found.status.phase, found.status.reason, found.stale_task) == (Phase.EXITED, "StartError", True)
+
+
+def test_what_had_ended_stays_as_recorded():
+    found = recovered(EXITED, task(ProcessStatus.STOPPED))
+    assert (found.status, found.changed, found.stale_task) == (EXITED, False, True)
+
+
+@pytest.mark.parametrize(
+    ("changes", "alive", "pinned", "ready"),
+    [
+        ({}, True, True, True),
+        ({}, True, False, False),
+        ({}, False, True, False),
+        ({"cni_result": None}, True, True, False),
+        ({"network_namespace": "", "cni_result": None}, True, False, True),
+    ],
+    ids=["whole", "netns gone", "process gone", "never attached", "host network"],
+)
+def test_when_a_sandbox_is_ready(changes, alive, pinned, ready):
+    tasks = {"s" * 64: task(ProcessStatus.RUNNING, "s" * 64)} if alive else {}
+    outcome = recover(Observed([sandbox(**changes)], tasks, lambda _path: pinned, NOW))
+    assert outcome.sandboxes[0].ready is ready
+
+
+def test_one_bad_record_is_quarantined_and_harms_no_other():
+    bad = replace(container(CREATED, "d" * 64), extensions={CONTAINER_EXTENSION: TypedValue("x", b"{")})
+    outcome = recover(Observed([bad, container(CREATED), sandbox()], {}, lambda _path: True, NOW))
+    assert list(outcome.quarantined) == ["d" * 64]
+    assert len(outcome.containers) == len(outcome.sandboxes) == 1
+
+
+def test_containers_of_other_clients_are_passed_over():
+    foreign = ContainerdContainer(id="moby", labels={})
+    outcome = recover(
+        Observed([foreign], {"moby": task(ProcessStatus.RUNNING, "moby")}, lambda _path: True, NOW)
+    )
+    assert outcome == Recovery()
+
+
+@given(
+    st.sampled_from([None, CREATED, RUNNING, EXITED, replace(RUNNING, phase=Phase.UNKNOWN)]),
+    st.sampled_from([None, *ProcessStatus]),
+)
+def test_nothing_is_left_undecided(stored, task_status):
+    found = recovered(stored, None if task_status is None else task(task_status))
+    assert found.status.phase in (Phase.CREATED, Phase.RUNNING, Phase.EXITED)
+    assert (found.status.phase is Phase.RUNNING) == (task_status in ALIVE and stored is not EXITED)
+    if found.status.phase is Phase.EXITED:
+        assert found.status.finished_at >= found.status.created_at
+        assert found.stale_task == (task_status is not None and task_status not in ALIVE)
