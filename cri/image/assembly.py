@@ -68,7 +68,7 @@ class Assembly:
         self._slots = asyncio.Semaphore(settings.max_concurrent_downloads)
         self._first_wanted: asyncio.Future[int] = asyncio.get_running_loop().create_future()
         self._labels = {
-            f"containerd.io/distribution.source.{plan.reference.domain}": plan.reference.path,
+            f"{stored.SOURCE_LABEL}{plan.reference.domain}": plan.reference.path,
         }
 
     async def run(self) -> Facts:

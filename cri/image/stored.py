@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from cri.image.image import ImageConfig
     from cri.image.manifest import BlobDescriptor
 
+SOURCE_LABEL: Final = "containerd.io/distribution.source."
+"""Followed by a registry's domain; the value names repositories that have the blob, for pushes by other clients."""
 LOCKED_ATTEMPTS: Final = 50
 LOCKED_PAUSE_SECONDS: Final = 0.1
 
@@ -71,8 +73,16 @@ async def _put(client: Client, ref: str, digest: str, body: bytes, labels: Mappi
         return
     # Written again only for the lease: the daemon answers that it is there, and holds it for us.
     await client.content.put(ref, body, expected=digest)
-    missing = {key: value for key, value in labels.items() if info.labels.get(key) != value}
+    wanted = {key: _with_earlier(key, value, info.labels.get(key, "")) for key, value in labels.items()}
+    missing = {key: value for key, value in wanted.items() if info.labels.get(key) != value}
     if missing:
         await client.content.update(
             ContentInfo(digest, labels=missing), *(f"labels.{key}" for key in missing)
         )
+
+
+def _with_earlier(key: str, value: str, earlier: str) -> str:
+    """The new value of a label; where a blob came from is a list that grows."""
+    if not key.startswith(SOURCE_LABEL) or not earlier:
+        return value
+    return ",".join(sorted({*earlier.split(","), value}))
