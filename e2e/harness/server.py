@@ -89,7 +89,7 @@ class CriShim:
             self.write_configuration()
         with self.log_file.open("ab") as output:
             self._process = await asyncio.create_subprocess_exec(
-                *(sys.executable, "-m", "cri.app", "serve", "--config", str(self.configuration_file)),
+                *(sys.executable, "-m", "cri.app.cli", "serve", "--config", str(self.configuration_file)),
                 *("--listen", self.endpoint, "--containerd", self._containerd.address),
                 *("--root", str(self.root), "--state", str(self.state)),
                 *("--cni-conf-dir", self._settings.cni_conf_dir, "--cni-bin-dir", self._settings.cni_bin_dir),
