@@ -25,6 +25,7 @@ from cri.app.node import Assembly, assemble
 from cri.app.socket import remove_stale_socket, socket_path
 from cri.concurrency.supervision import Supervisor
 from cri.concurrency.together import all_of
+from cri.errors import CriError
 from cri.observe import task_dump
 from cri.observe.exposition import serve_metrics
 from cri.observe.interceptor import ObservingInterceptor
@@ -84,7 +85,7 @@ async def _run(configuration: Configuration, stopping: asyncio.Event, *, leave_n
             configuration.containerd.namespace,
             observer=metrics.containerd_call,
         ) as client,
-        Supervisor(on_death=metrics.task_death) as supervisor,
+        Supervisor(metrics.task_death, expected=(containerd_errors.ContainerdError, CriError)) as supervisor,
     ):
         assembly = assemble(configuration, client, metrics, supervisor, await _release(client))
         _watch_operations(configuration, metrics, assembly)

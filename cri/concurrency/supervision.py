@@ -15,6 +15,8 @@ from typing import TYPE_CHECKING, Self, TypeVar
 
 import structlog
 
+from cri.concurrency.together import first_cause
+
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Coroutine
     from types import TracebackType
@@ -30,8 +32,16 @@ CLOSING_SECONDS = 10.0
 class Supervisor:
     """Owns background tasks; leaving its `async with` block cancels them and waits for their end."""
 
-    def __init__(self, on_death: Callable[[str, BaseException], None] = lambda _name, _error: None) -> None:
-        """`on_death` is called with the task's name and error whenever a task fails (for a counter)."""
+    def __init__(
+        self,
+        on_death: Callable[[str, BaseException], None] = lambda _name, _error: None,
+        expected: tuple[type[Exception], ...] = (),
+    ) -> None:
+        """`on_death` is called with the task's name and error whenever a task fails (for a counter).
+
+        Errors of the `expected` kinds (a daemon that is away) are logged without a traceback.
+        """
+        self._expected = expected
         self._tasks: set[asyncio.Task[object]] = set()
         self._on_death = on_death
 
@@ -81,8 +91,12 @@ class Supervisor:
             try:
                 await work()
                 log.warning("endless task ended, starting it again", task=name)
-            except Exception as error:
-                log.exception("endless task failed, starting it again", task=name, pause=pause)
+            except Exception as failure:
+                error = first_cause(failure)
+                trace = None if isinstance(error, self._expected) else failure
+                log.warning(
+                    "endless task failed, starting it again", task=name, error=str(error), exc_info=trace
+                )
                 self._on_death(name, error)
             lived = loop.time() - began
             pause = (

@@ -57,7 +57,7 @@ class Observer:
     async def run(self) -> None:
         """Follow events until the stream breaks."""
         namespace = self._engine.client.namespace
-        filters = [f"namespace=={namespace},topic=={topic}" for topic in TOPICS]
+        filters = [f'namespace=={namespace},topic=="{topic}"' for topic in TOPICS]
         try:
             async with self._engine.client.events.subscribe(*filters) as subscription:
                 if not self.recovered.is_set():
