@@ -9,8 +9,6 @@ from cri.errors import DeadlineExceeded, FailedPrecondition, Unavailable
 if TYPE_CHECKING:
     from pathlib import Path
 
-TRY_AGAIN_LATER = 11
-"""CNI error code: the plugin asks for the same call a little later."""
 UNKNOWN_CONTAINER = 3
 """CNI error code: the plugin knows nothing of the container, so that there is nothing to undo."""
 

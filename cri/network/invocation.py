@@ -9,6 +9,7 @@ and in which order plugins run, is not decided here.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import errno
 import os
 import time
@@ -23,7 +24,7 @@ from cri.network.errors import PluginFailed, PluginTimedOut
 from cri.observe.stages import stage
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import AsyncIterator, Callable, Mapping, Sequence
     from pathlib import Path
 
     from cri.network.settings import NetworkSettings
@@ -87,7 +88,7 @@ class PluginInvoker:
         """
         limit = self._timeout_seconds if timeout_seconds is None else timeout_seconds
         environment = _environment(verb, parameters, self._bin_dirs)
-        async with self._adding if verb == "ADD" else self._others:
+        async with self._turn(verb):
             began = time.monotonic()
             succeeded = False
             try:
@@ -99,6 +100,16 @@ class PluginInvoker:
             finally:
                 if self._observer is not None:
                     self._observer(plugin, verb, time.monotonic() - began, succeeded)
+
+    @contextlib.asynccontextmanager
+    async def _turn(self, verb: str) -> AsyncIterator[None]:
+        turn = self._adding if verb == "ADD" else self._others
+        with stage("cni:queue"):
+            await turn.acquire()
+        try:
+            yield
+        finally:
+            turn.release()
 
     async def _execute(
         self, plugin: str, verb: str, environment: Mapping[str, str], stdin: bytes, timeout_seconds: float

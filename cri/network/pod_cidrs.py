@@ -31,6 +31,8 @@ def checked_cidrs(cidrs: Sequence[str]) -> tuple[str, ...]:
         if not text.strip():
             continue
         try:
+            if "/" not in text:
+                raise ValueError(f"{text!r} has no prefix length")
             checked.append(str(ipaddress.ip_network(text.strip(), strict=False)))
         except ValueError as error:
             raise InvalidArgument(f"runtime_config.network_config.pod_cidr: {error}") from None
