@@ -1,77 +1,107 @@
-"""The server's side of the log keeper: starts it, keeps it alive, tells it which containers to follow."""
+"""The server's side of the log keeper: starts it, keeps it alive, tells it which containers to follow.
+
+Requests go over one connection that is made again whenever it is lost, by whoever needs it first: `run`,
+which watches, or a request. When the keeper behind it is a new one, everything that should be followed is
+told to it before anything else. All requests but `shutdown` are idempotent, so they are sent again on the new
+connection and their callers notice nothing but time. Each subscription has a connection of its own, whose
+back-pressure is its own.
+"""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal, Self
+import asyncio
+import contextlib
+from typing import TYPE_CHECKING, Final, cast
 
+import structlog
+
+from cri.concurrency.supervision import shielded
+from cri.errors import CriError, Unavailable
+from cri.logs.calls import Calls, connect
+from cri.logs.protocol import ProtocolError
+from cri.logs.subscription import Subscription
 from cri.logs.values import Followed, PumpCounters
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+    from collections.abc import Awaitable, Callable, Sequence
     from pathlib import Path
 
 __all__ = ["Followed", "LogKeeper", "PumpCounters", "Subscription"]
 
-Stream = Literal["stdout", "stderr"]
+log = structlog.get_logger(__name__)
 
-
-class Subscription:
-    """Live output of one container: iterate to get `(stream, bytes)` until the container's output ends.
-
-    A subscriber that reads too slowly misses bytes (`skipped` counts them); it never delays the log.
-    Raises Unavailable while iterating when the keeper dies.
-    """
-
-    skipped: int
-
-    def __aiter__(self) -> AsyncIterator[tuple[Stream, bytes]]:
-        raise NotImplementedError
-
-    async def close(self) -> None:
-        """Stop the delivery; idempotent."""
-        raise NotImplementedError
-
-    async def __aenter__(self) -> Self:
-        return self
-
-    async def __aexit__(self, *_: object) -> None:
-        await self.close()
+START_SECONDS: Final = 10.0
+REQUEST_SECONDS: Final = 20.0
+_BETWEEN_ATTEMPTS_SECONDS: Final = 0.05
 
 
 class LogKeeper:
-    """Client of the one log keeper behind `socket`.
-
-    `command` is the program without its options (for example `[sys.executable, "-m", "cri.logs.keeper"]`).
-    `on_restart` answers what to follow whenever the connection is new: after the keeper was started again.
-    """
+    """Client of the one log keeper behind `socket`."""
 
     def __init__(
         self, socket: Path, command: Sequence[str], on_restart: Callable[[], Awaitable[Sequence[Followed]]]
     ) -> None:
-        raise NotImplementedError
+        """`command` is the keeper program without options (`[sys.executable, "-m", "cri.logs.keeper"]`).
+
+        `on_restart` answers what a keeper that had to be started again must follow: every container whose
+        task may still write. It must not call this object.
+        """
+        self._socket = str(socket)
+        self._command = (*command, "--socket", self._socket, "--detach")
+        self._on_restart = on_restart
+        self._connection: Calls | None = None
+        self._connecting = asyncio.Lock()
+        self._instance: object = None
+        self._closed = False
+        self.restarts = 0
+        """How often the keeper was found dead and a new one taken into service."""
+
+    @property
+    def pid(self) -> int | None:
+        """The keeper's process ID, None while there is no connection."""
+        return None if self._connection is None or self._connection.lost.is_set() else self._connection.pid
 
     async def start(self) -> None:
-        """Connect, starting the keeper process when its socket does not answer. Raises Unavailable."""
-        raise NotImplementedError
+        """Connect, starting the keeper process when its socket does not answer.
+
+        Does not call `on_restart`: whoever recovers after a start follows what must be followed. Raises
+        Unavailable.
+        """
+        await self._connected()
 
     async def run(self) -> None:
         """Watch the connection for ever: reconnect, restart the keeper, follow again (`Supervisor.keep`)."""
-        raise NotImplementedError
+        while not self._closed:
+            connection = await self._connected()
+            await connection.lost.wait()
 
     async def close(self) -> None:
-        """Leave the keeper running and close the connection."""
-        raise NotImplementedError
+        """Close the connection and leave the keeper running; requests raise Unavailable from now on."""
+        self._closed = True
+        if self._connection is not None:
+            await self._connection.close()
 
     async def shutdown(self) -> None:
-        """End the keeper process: it flushes every log first."""
-        raise NotImplementedError
+        """End the keeper process, which flushes every log first, and close. Success too when none runs."""
+        self._closed = True
+        connection = self._connection
+        if connection is None or connection.lost.is_set():
+            try:
+                connection = await connect(self._socket)
+            except (OSError, ProtocolError):
+                return
+        with contextlib.suppress(ConnectionError):
+            await connection.request("shutdown")
+        async with asyncio.timeout(REQUEST_SECONDS):
+            await connection.lost.wait()
+        await connection.close()
 
     async def follow(self, followed: Followed) -> None:
         """Start following; returns when the read ends are open and the log file exists. Idempotent by id.
 
         Raises FailedPrecondition with the path when a FIFO or the log file cannot be opened.
         """
-        raise NotImplementedError
+        await self._request("follow", followed=followed.wire())
 
     async def reopen(self, container_id: str) -> None:
         """Open the log path anew after a rotation; no record is lost or doubled.
@@ -79,23 +109,113 @@ class LogKeeper:
         Raises NotFound when the container is not followed, FailedPrecondition when the path cannot be opened
         (the old file stays in use and no new file appears).
         """
-        raise NotImplementedError
+        await self._request("reopen", container=container_id)
 
     async def drained(self, container_id: str, timeout_seconds: float) -> bool:
-        """Wait until all output is written; call it after the process has exited. False when time ran out.
+        """Wait until all output is written; False when time ran out.
 
-        A container that is not followed counts as drained.
+        Call it once the process has exited: a stream that nobody has open for writing counts as ended then. A
+        container that is not followed counts as drained.
         """
-        raise NotImplementedError
+        try:
+            async with asyncio.timeout(timeout_seconds):
+                await self._request("drained", container=container_id)
+        except TimeoutError:
+            return False
+        return True
 
     async def release(self, container_id: str) -> None:
         """Write what is left in the FIFOs, close everything, forget the container. Idempotent."""
-        raise NotImplementedError
+        await self._request("release", container=container_id)
 
     async def statistics(self) -> dict[str, PumpCounters]:
         """Counters of every followed container by id."""
-        raise NotImplementedError
+        answer = cast("dict[str, dict[str, object]]", await self._request("statistics"))
+        return {container: _counters(fields) for container, fields in answer.items()}
 
     async def subscribe(self, container_id: str) -> Subscription:
         """Live output from now on. Raises NotFound when the container is not followed."""
-        raise NotImplementedError
+        await self._connected()  # restarts a dead keeper and has it follow again
+        return await Subscription.open(self._socket, container_id)
+
+    async def _request(self, verb: str, **fields: object) -> object:
+        try:
+            async with asyncio.timeout(None if verb == "drained" else REQUEST_SECONDS):
+                while True:
+                    connection = await self._connected()
+                    with contextlib.suppress(ConnectionError):
+                        return await connection.request(verb, **fields)
+        except TimeoutError:
+            raise Unavailable(f"log keeper at {self._socket} did not answer {verb}") from None
+
+    async def _connected(self) -> Calls:
+        """The connection, made anew if need be; a new keeper has been told what to follow by then."""
+        async with self._connecting:
+            if self._closed:
+                raise Unavailable(f"the connection to the log keeper at {self._socket} is closed")
+            if self._connection is None or self._connection.lost.is_set():
+                connection = await self._connect_or_start()
+                try:
+                    await self._follow_again(connection)
+                except ConnectionError:
+                    raise Unavailable(f"log keeper at {self._socket} died while it took over") from None
+                except BaseException:
+                    connection.abort()
+                    raise
+                self._connection = connection
+            return self._connection
+
+    async def _connect_or_start(self) -> Calls:
+        try:
+            async with asyncio.timeout(START_SECONDS):
+                while True:
+                    try:
+                        return await connect(self._socket)
+                    except ProtocolError as error:
+                        raise Unavailable(f"{error}; end the process behind {self._socket}") from None
+                    except OSError:
+                        await shielded(self._launch(), "start the log keeper", START_SECONDS)
+                        with contextlib.suppress(OSError):
+                            return await connect(self._socket)
+                        # Another keeper is starting or ending at this moment.
+                        await asyncio.sleep(_BETWEEN_ATTEMPTS_SECONDS)
+        except TimeoutError:
+            raise Unavailable(
+                f"log keeper does not answer at {self._socket} after {START_SECONDS:g} s; "
+                f"see {self._socket}.log for its complaints"
+            ) from None
+
+    async def _launch(self) -> None:
+        """Start the keeper; it detaches by itself as soon as its socket answers."""
+        try:
+            process = await asyncio.create_subprocess_exec(
+                *self._command,
+                stdin=asyncio.subprocess.DEVNULL,
+                stdout=asyncio.subprocess.DEVNULL,
+                stderr=asyncio.subprocess.PIPE,
+                start_new_session=True,
+            )
+        except OSError as error:
+            raise Unavailable(f"cannot start the log keeper {self._command[0]}: {error.strerror}") from None
+        _, complaint = await process.communicate()
+        if process.returncode != 0:
+            text = complaint.decode(errors="replace").strip().rpartition("\n")[2]
+            raise Unavailable(f"the log keeper ended at once with {process.returncode}: {text}")
+
+    async def _follow_again(self, connection: Calls) -> None:
+        if self._instance is not None and self._instance != connection.instance:
+            self.restarts += 1
+            wanted = await self._on_restart()
+            log.warning("log keeper died, a new one takes over", pid=connection.pid, containers=len(wanted))
+            for followed in wanted:
+                try:
+                    await connection.request("follow", followed=followed.wire(), again=True)
+                except CriError as error:
+                    container = followed.container_id
+                    log.warning("container not followed again", container=container, error=error.message)
+        self._instance = connection.instance
+
+
+def _counters(fields: dict[str, object]) -> PumpCounters:
+    known = {name: fields[name] for name in PumpCounters.__dataclass_fields__ if name in fields}
+    return PumpCounters(**known)  # type: ignore[arg-type]

@@ -6,7 +6,7 @@ Imported by the keeper process too, so nothing here may pull in asyncio, gRPC or
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypedDict
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -19,7 +19,7 @@ class Followed:
     """One container's output: where it comes out and where it goes.
 
     `stdout` and `stderr` are FIFOs that exist already; `stderr` is None with a terminal, where the kernel
-    merges both. `log_path` None means: drain and discard. `max_line` is the longest record in bytes before a
+    merges both. `log_path` None means: drain and discard. `max_line` is the longest content in bytes before a
     line is split (containerd's `max_container_log_line_size`); 0 or less means no limit.
     """
 
@@ -29,6 +29,16 @@ class Followed:
     log_path: Path | None
     terminal: bool = False
     max_line: int = DEFAULT_MAX_LINE
+
+    def wire(self) -> WireFollowed:
+        """As it travels to the keeper. With a terminal everything is stdout."""
+        return {
+            "container": self.container_id,
+            "stdout": str(self.stdout),
+            "stderr": None if self.stderr is None or self.terminal else str(self.stderr),
+            "log_path": None if self.log_path is None else str(self.log_path),
+            "max_line": self.max_line,
+        }
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,12 +52,35 @@ class PumpCounters:
     split_lines: int = 0
     """Pieces that were cut off because a line was longer than `max_line`."""
     lost_bytes: int = 0
-    """Bytes of log records (headers included) that could not be written."""
+    """Bytes of records (headers included) that could not be written."""
     lost_lines: int = 0
     """Records that could not be written, in part or at all."""
     skipped_bytes: int = 0
-    """Bytes that live subscribers were too slow to receive; the log has them."""
+    """Bytes that live listeners were too slow to receive; the log has them."""
     last_error: str = ""
     """The newest error on the log file with its path, empty when there was none."""
     finished: bool = False
     """True once every stream has ended and is written."""
+
+
+class WireFollowed(TypedDict):
+    """`Followed` on the wire. A newer server may add keys; an older keeper ignores them."""
+
+    container: str
+    stdout: str
+    stderr: str | None
+    log_path: str | None
+    max_line: int
+
+
+class Counters(TypedDict):
+    """`PumpCounters` on the wire. A newer keeper may add keys; an older server ignores them."""
+
+    bytes: int
+    lines: int
+    split_lines: int
+    lost_bytes: int
+    lost_lines: int
+    skipped_bytes: int
+    last_error: str
+    finished: bool

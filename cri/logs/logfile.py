@@ -1,0 +1,119 @@
+"""The log file of one container: appends whole batches of records, counts what cannot be written.
+
+Only complete records stay in the file. A batch goes out in one write; when the disk fills up in the middle of
+it, the torn record is cut off again and counted as lost. When the file was left torn by somebody else (a
+keeper killed in the middle of a write), the next batch starts on a new line. A failing disk never stops the
+caller: the container would block on its full pipe.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import stat
+import sys
+import time
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from cri.logs.format import Piece
+
+_FLAGS = os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NOCTTY | os.O_NONBLOCK
+_MODE = 0o640
+_MOST_PIECES = 512  # the kernel takes 1024 buffers in one call
+_RETRY_SECONDS = 1.0
+
+
+class LogFile:
+    """An open log file; with `path` None everything is discarded and nothing counts as lost."""
+
+    def __init__(self, path: str | None) -> None:
+        self.path = path
+        self.lost_bytes = 0
+        self.lost_lines = 0
+        self.last_error = ""
+        self._descriptor = -1
+        self._torn = False
+        self._failing = False
+        self._retry_at = 0.0
+
+    def open(self) -> None:
+        """Open the path anew, made when missing; on an error (OSError) the old file stays in use.
+
+        A symbolic link is refused: whoever can write into the log directory could aim it anywhere.
+        """
+        if self.path is None:
+            return
+        descriptor = os.open(self.path, _FLAGS, _MODE)
+        self.close()
+        self._descriptor = descriptor
+        self._torn = _ends_torn(descriptor)
+
+    def close(self) -> None:
+        """Close the file; idempotent."""
+        if self._descriptor >= 0:
+            os.close(self._descriptor)
+            self._descriptor = -1
+
+    def write(self, records: list[Piece]) -> None:
+        """Append records; what the disk does not take is counted, never raised."""
+        if self.path is None or not records:
+            return
+        pieces = records if len(records) <= _MOST_PIECES else [b"".join(records)]
+        total = sum(len(piece) for piece in pieces)
+        written = 0
+        try:
+            self._open_if_lost()
+            self._mend()
+            written = os.writev(self._descriptor, pieces)
+            if written < total:
+                rest = memoryview(b"".join(pieces))
+                while written < total:
+                    written += os.write(self._descriptor, rest[written:])
+        except OSError as error:
+            self._lose(b"".join(pieces), written, error)
+            return
+        if self._failing:
+            self._failing = False
+            print(f"log file {self.path} can be written again", file=sys.stderr, flush=True)
+
+    def _open_if_lost(self) -> None:
+        """A file that could not be opened when following began is tried again, once a second."""
+        if self._descriptor >= 0:
+            return
+        if time.monotonic() < self._retry_at:
+            raise FileNotFoundError(self.last_error)
+        self._retry_at = time.monotonic() + _RETRY_SECONDS
+        self.open()
+
+    def _mend(self) -> None:
+        if self._torn:
+            os.write(self._descriptor, b"\n")
+            self._torn = False
+
+    def _lose(self, batch: bytes, written: int, error: OSError) -> None:
+        kept = batch.rfind(b"\n", 0, written) + 1
+        if written > kept:
+            self._cut(written - kept)
+        self.lost_bytes += len(batch) - kept
+        self.lost_lines += batch.count(b"\n", kept)
+        if not self._failing:
+            self._failing = True
+            self.last_error = f"cannot write {self.path}: {error.strerror or error}"
+            print(self.last_error, file=sys.stderr, flush=True)
+
+    def _cut(self, torn: int) -> None:
+        """Remove the torn record at the end; if that fails, the next batch begins on a new line."""
+        self._torn = True
+        with contextlib.suppress(OSError):
+            size = os.fstat(self._descriptor).st_size
+            if size >= torn:
+                os.ftruncate(self._descriptor, size - torn)
+                self._torn = False
+
+
+def _ends_torn(descriptor: int) -> bool:
+    found = os.fstat(descriptor)
+    if not stat.S_ISREG(found.st_mode) or found.st_size == 0:
+        return False
+    return os.pread(descriptor, 1, found.st_size - 1) != b"\n"
