@@ -9,7 +9,7 @@ from api.wire import criv1
 from cri.oci import cgroups, defaults, mounts, namespaces, oom_score, resources, seccomp, sysctls
 from cri.oci.annotations import sandbox_annotations
 from cri.oci.process import merge_environment, sandbox_arguments
-from cri.oci.refusals import check_text
+from cri.oci.refusals import bad_value, check_text
 from cri.oci.selinux import SelinuxLabels
 from cri.oci.user import ResolvedUser, process_user
 
@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from cri.oci.namespaces import UserMappings
     from cri.oci.settings import OciSettings
     from cri.oci.spec import Linux, Mount, Process, Spec
+
+MAX_HOSTNAME = 64
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,8 +63,7 @@ def sandbox_spec(inputs: SandboxSpecInputs) -> Spec:
     spec["mounts"] = _mounts(inputs, spec["mounts"], mappings)
     spec["linux"] = _linux(inputs, spec["linux"], mappings)
     if context.namespace_options.network != criv1.NODE and config.hostname:
-        check_text("config.hostname", config.hostname)
-        spec["hostname"] = config.hostname
+        spec["hostname"] = _hostname(config.hostname)
     spec["annotations"] = sandbox_annotations(
         inputs.sandbox_id, config, inputs.image_name, inputs.handler.pod_annotations
     )
@@ -72,6 +73,14 @@ def sandbox_spec(inputs: SandboxSpecInputs) -> Spec:
     if seccomp_filter is not None:
         spec["linux"]["seccomp"] = seccomp_filter
     return spec
+
+
+def _hostname(name: str) -> str:
+    """`name`, if sethostname(2) takes it."""
+    check_text("config.hostname", name)
+    if len(name.encode()) > MAX_HOSTNAME:
+        raise bad_value("config.hostname", name, f"of at most {MAX_HOSTNAME} bytes")
+    return name
 
 
 def _process(inputs: SandboxSpecInputs, base: Process) -> Process:

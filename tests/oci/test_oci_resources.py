@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from api.wire import criv1
 from cri.errors import InvalidArgument
+from cri.oci.cgroup_files import cgroup_files, cpu_weight
 from cri.oci.host import HostFacts
 from cri.oci.resources import container_resources, to_status, updated_spec
 from cri.oci.settings import OciSettings
@@ -175,3 +176,52 @@ def test_any_numbers_are_taken_or_refused(request_):
         converted(request_)
     except InvalidArgument as refused:
         assert refused.message.startswith("linux.resources.")  # noqa: PT017
+
+
+class TestCgroupFiles:
+    def files(self, host, **fields):
+        return {(file.controller, file.name): file.value for file in cgroup_files(limits(**fields), host)}
+
+    def test_v1(self):
+        asked = {
+            "cpu_shares": 512,
+            "cpu_quota": -1,
+            "cpu_period": 50000,
+            "cpuset_cpus": "0",
+            "memory_limit_in_bytes": 5,
+            "memory_swap_limit_in_bytes": 9,
+        }
+        assert self.files(V1, **asked) == {
+            ("cpu", "cpu.shares"): "512",
+            ("cpu", "cpu.cfs_period_us"): "50000",
+            ("cpu", "cpu.cfs_quota_us"): "-1",
+            ("cpuset", "cpuset.cpus"): "0",
+            ("memory", "memory.limit_in_bytes"): "5",
+            ("memory", "memory.memsw.limit_in_bytes"): "9",
+        }
+
+    def test_v2(self):
+        asked = {
+            "cpu_shares": 1024,
+            "cpu_quota": 20000,
+            "memory_limit_in_bytes": 5,
+            "memory_swap_limit_in_bytes": 9,
+            "unified": {"memory.high": "3"},
+        }
+        assert self.files(V2, **asked) == {
+            ("", "cpu.weight"): "39",
+            ("", "cpu.max"): "20000 100000",
+            ("", "memory.max"): "5",
+            ("", "memory.swap.max"): "4",
+            ("", "memory.high"): "3",
+        }
+        unlimited = {"cpu_quota": -1, "cpu_period": 5000, "memory_limit_in_bytes": -1}
+        assert self.files(V2, **unlimited) == {("", "cpu.max"): "max 5000", ("", "memory.max"): "max"}
+
+    def test_nothing_asked_writes_nothing(self):
+        assert self.files(V1) == self.files(V2) == {}
+
+    @given(st.integers(0, 2**40), st.integers(0, 2**40))
+    def test_weights_keep_the_order_of_shares(self, one, other):
+        low, high = sorted((one, other))
+        assert 1 <= cpu_weight(low) <= cpu_weight(high) <= 10000

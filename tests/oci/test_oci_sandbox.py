@@ -205,3 +205,10 @@ class TestGlobs:
     @given(st.text("ab*?[]^-\\/", max_size=10), st.text("ab/*-", max_size=6))
     def test_no_pattern_breaks_it(self, pattern, key):
         assert globs.matcher(pattern)(key) in (True, False)
+
+
+@pytest.mark.parametrize("name", ["x" * 65, "a\0b"])
+def test_impossible_hostnames(build_sandbox, pod, name):
+    pod.hostname = name
+    with pytest.raises(InvalidArgument, match=r"config\.hostname"):
+        build_sandbox()
