@@ -48,5 +48,8 @@ def default_script(args: Sequence[str]) -> Script:
             return Script(stdin="echo", exit_code=0)
         case [("sh" | "/bin/sh"), "-c", command] if command.startswith("exit "):
             return Script(exit_code=int(command.split()[1]))
+        case [program, *_] if program.endswith("/nonexistent"):
+            missing = f'exec: "{program}": stat {program}: no such file or directory'
+            return Script(create_error=missing, start_error=missing)
         case _:
             return LIVES

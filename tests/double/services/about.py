@@ -38,6 +38,8 @@ class IntrospectionService(introspection_pb2_grpc.IntrospectionServicer):
 
     def __init__(self, state: State) -> None:
         self.plugins = default_plugins(state)
+        for snapshotter in SNAPSHOTTERS:
+            snapshotter_root(state, snapshotter).mkdir(parents=True)
         self._uuid = str(uuid.uuid4())
 
     async def Plugins(

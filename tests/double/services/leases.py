@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import secrets
 from collections.abc import Callable
 
+import grpc
 from google.protobuf import empty_pb2
 
 from api.wire.containerd import leases_pb2, leases_pb2_grpc
 from tests.double.calls import Context, caller
 from tests.double.filters import compile_filters, lookup_in
-from tests.double.refusals import already_exists, found, invalid_argument, not_found, unknown
+from tests.double.refusals import Refusal, already_exists, found, invalid_argument, not_found
 from tests.double.state import Lease, Namespace, State, now, stored_labels, timestamp
 
 
@@ -44,11 +46,13 @@ class LeasesService(leases_pb2_grpc.LeasesServicer):
 
     async def Create(self, request: leases_pb2.CreateRequest, context: Context) -> leases_pb2.CreateResponse:
         namespace = self._state.namespace(caller().namespace)
-        if not request.id:
-            raise unknown("lease id must be provided")
         if request.id in namespace.leases:
             raise already_exists(f'lease "{request.id}"')
-        lease = Lease(request.id, now(), stored_labels(request.labels, "lease.Labels"))
+        lease = Lease(
+            request.id or f"{now()}-{secrets.token_hex(2)}",
+            now(),
+            stored_labels(request.labels, "lease.Labels"),
+        )
         namespace.leases[lease.id] = lease
         return leases_pb2.CreateResponse(lease=_to_wire(lease))
 
@@ -96,7 +100,9 @@ class LeasesService(leases_pb2_grpc.LeasesServicer):
 
 def _resource(resource: leases_pb2.Resource) -> tuple[str, str]:
     kind, _, snapshotter = resource.type.partition("/")
-    if kind not in ("content", "ingests", "snapshots") or (kind == "snapshots") != bool(snapshotter):
+    if kind not in ("content", "ingests", "snapshots"):
+        raise Refusal(grpc.StatusCode.UNIMPLEMENTED, f"resource type {resource.type} not supported yet")
+    if (kind == "snapshots") != bool(snapshotter):
         raise invalid_argument(f"invalid resource type {resource.type}")
     return resource.type, resource.id
 

@@ -21,7 +21,9 @@ class NamespacesService(namespaces_pb2_grpc.NamespacesServicer):
     async def Get(
         self, request: namespaces_pb2.GetNamespaceRequest, context: Context
     ) -> namespaces_pb2.GetNamespaceResponse:
-        return namespaces_pb2.GetNamespaceResponse(namespace=_to_wire(self._find(request.name)))
+        # The 1.6 line does not look whether it is there.
+        namespace = self._state.namespaces.get(request.name, Namespace(request.name))
+        return namespaces_pb2.GetNamespaceResponse(namespace=_to_wire(namespace))
 
     async def List(
         self, request: namespaces_pb2.ListNamespacesRequest, context: Context

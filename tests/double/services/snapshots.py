@@ -174,7 +174,7 @@ class SnapshotsService(snapshots_pb2_grpc.SnapshotsServicer):
             return [_bind(layers[0], read_only=True)]
         options = [f"lowerdir={':'.join(layers)}"]
         if not read_only:
-            options = [f"workdir={snapshot.directory / 'work'}", f"upperdir={own}", *options]
+            options = ["index=off", f"workdir={snapshot.directory / 'work'}", f"upperdir={own}", *options]
         return [types_pb2.Mount(type="overlay", source="overlay", options=options)]
 
     def _ancestors(self, snapshotter: str, snapshot: Snapshot) -> list[Path]:
