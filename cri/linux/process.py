@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 # After the program itself has ended: how long its pipes may stay open because a child of it inherited them.
 _LINGER_SECONDS = 1.0
 _REAP_SECONDS = 5.0
+_START_SECONDS = 60.0
 _TICKS = os.sysconf("SC_CLK_TCK")
 
 
@@ -47,25 +48,19 @@ async def execute(
     Children that outlive the program do not hold up the result. Raises FileNotFoundError or PermissionError
     when the program cannot be started.
     """
-    with _input(stdin) as source:
-        transport, program = await asyncio.get_running_loop().subprocess_exec(
-            lambda: _Program(output_limit),
-            *argv,
-            env=None if env is None else dict(env),
-            stdin=source,
-            stdout=asyncio.subprocess.PIPE,
-            stderr=asyncio.subprocess.PIPE,
-            start_new_session=True,
-        )
+    program = _Program(output_limit)
     try:
+        with _input(stdin) as source:
+            # Not to be cancelled half-way: asyncio would then kill the program alone, without its group.
+            await shielded(program.start(argv, env, source), f"start {argv[0]}", _START_SECONDS)
         async with asyncio.timeout(timeout_seconds):
             await program.exited.wait()
         await _wait_at_most(program.closed, _LINGER_SECONDS)
     except TimeoutError:
         raise TimeoutError(f"{argv[0]} did not end within {timeout_seconds:g} s and was killed") from None
     finally:
-        await _put_down(transport, program)
-    return program.finished(transport.get_returncode())
+        await program.put_down()
+    return program.finished()
 
 
 @contextlib.contextmanager
@@ -83,7 +78,7 @@ def _input(content: bytes) -> Iterator[int]:
 
 
 class _Program(asyncio.SubprocessProtocol):
-    """Collects what a program prints. Beyond the limit it is read and dropped, or the program would block."""
+    """A running program. What it prints beyond the limit is read and dropped, or it would block."""
 
     def __init__(self, limit: int) -> None:
         self.exited = asyncio.Event()
@@ -91,32 +86,51 @@ class _Program(asyncio.SubprocessProtocol):
         self._limit = limit
         self._kept = {1: bytearray(), 2: bytearray()}
         self._truncated = False
+        self._transport: asyncio.SubprocessTransport | None = None
+
+    async def start(self, argv: Sequence[str], env: Mapping[str, str] | None, stdin: int) -> None:
+        """Execute it in a session, hence a process group, of its own."""
+        self._transport, _ = await asyncio.get_running_loop().subprocess_exec(
+            lambda: self,
+            *argv,
+            env=None if env is None else dict(env),
+            stdin=stdin,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.PIPE,
+            start_new_session=True,
+        )
+
+    async def put_down(self) -> None:
+        """Kill what still runs of the group and reap it; let go of pipes that its children may hold."""
+        if self._transport is None:
+            return
+        if self._transport.get_returncode() is None:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(self._transport.get_pid(), signal.SIGKILL)
+            await shielded(_wait_at_most(self.exited, _REAP_SECONDS), "reap", _REAP_SECONDS + 1)
+        self._transport.close()
+
+    def finished(self) -> Finished:
+        """The result, once it has ended."""
+        assert self._transport is not None  # noqa: S101 - started, or start had raised
+        status = self._transport.get_returncode()
+        assert status is not None  # noqa: S101 - it has exited
+        return Finished(status, bytes(self._kept[1]), bytes(self._kept[2]), self._truncated)
 
     def pipe_data_received(self, fd: int, data: bytes) -> None:
+        """Part of asyncio.SubprocessProtocol."""
         kept = self._kept[fd]
         room = self._limit - len(kept)
         kept += data[:room]
         self._truncated = self._truncated or len(data) > room
 
     def process_exited(self) -> None:
+        """Part of asyncio.SubprocessProtocol."""
         self.exited.set()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        # Called once the program has ended and all its pipes are closed.
+        """Part of asyncio.SubprocessProtocol: the program has ended and all its pipes are closed."""
         self.closed.set()
-
-    def finished(self, status: int | None) -> Finished:
-        assert status is not None  # noqa: S101 - reaped before
-        return Finished(status, bytes(self._kept[1]), bytes(self._kept[2]), self._truncated)
-
-
-async def _put_down(transport: asyncio.SubprocessTransport, program: _Program) -> None:
-    """Kill what still runs of the group and reap it; let go of pipes that its children may hold."""
-    if transport.get_returncode() is None:
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(transport.get_pid(), signal.SIGKILL)
-        await shielded(_wait_at_most(program.exited, _REAP_SECONDS), "reap", _REAP_SECONDS + 1)
-    transport.close()
 
 
 async def _wait_at_most(event: asyncio.Event, seconds: float) -> None:
