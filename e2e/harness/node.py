@@ -14,7 +14,7 @@ from api.wire import criv1
 from cri.app.embedded import EmbeddedContainerd
 from cri.app.embedded_network import plugin_directories
 from cri.app.host_images import pause_image
-from e2e.harness.catalogue import busybox
+from e2e.harness import catalogue
 from e2e.harness.certs import write_mirror
 from e2e.harness.cri import Cri, connected
 from e2e.harness.push import push
@@ -63,7 +63,7 @@ async def node(kind: str, directory: Path | None = None) -> AsyncIterator[Node]:
         async with contextlib.AsyncExitStack() as stack:
             shelf = await stack.enter_async_context(registry(home / "registry"))
             await push(shelf, "pause", "1", pause_image())
-            await push(shelf, "e2e/busybox", "1", busybox())
+            await push(shelf, "e2e/busybox", "1", catalogue.busybox())
             yield await assemble(stack, kind, home, shelf)
     finally:
         if "E2E_KEEP" not in os.environ:
@@ -71,19 +71,25 @@ async def node(kind: str, directory: Path | None = None) -> AsyncIterator[Node]:
 
 
 async def assemble(
-    stack: contextlib.AsyncExitStack, kind: str, home: Path, shelf: Registry, line_size: int = 16384
+    stack: contextlib.AsyncExitStack,
+    kind: str,
+    home: Path,
+    shelf: Registry,
+    *,
+    sandbox_image: str = "",
+    busybox: str = "",
 ) -> Node:
-    """Start containerd and the server on a registry that holds the pause and busybox images.
+    """Start containerd and the server on a registry that holds the sandbox image and a busybox.
 
-    What is started is ended by `stack`, the server before its containerd.
+    Without full names for them, they are those that `node` has pushed. What is started is ended by `stack`, the
+    server before its containerd.
     """
     instance = home / "node"
     settings = ServerSettings(
-        sandbox_image=f"{shelf.host}/{PAUSE}",
+        sandbox_image=sandbox_image or f"{shelf.host}/{PAUSE}",
         cni_bin_dir=str(linked_plugins(home / "cni-bin")),
         cni_conf_dir=str(instance / "cni" / "net.d"),
         certs_directory=str(home / "certs.d"),
-        max_container_log_line_size=line_size,
     )
     write_mirror(Path(settings.certs_directory), shelf.host, shelf)
     server: CriServer
@@ -99,7 +105,7 @@ async def assemble(
     if kind != BUILT_IN:
         stack.push_async_callback(server.stop)
     client = await stack.enter_async_context(connected(server.endpoint))
-    image = f"{shelf.host}/{BUSYBOX}"
+    image = busybox or f"{shelf.host}/{BUSYBOX}"
     for reference in (settings.sandbox_image, image):
         await client.image.PullImage(criv1.PullImageRequest(image=criv1.ImageSpec(image=reference)))
     parent = f"/e2e-{containerd.layout.fingerprint}"
