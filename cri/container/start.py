@@ -129,14 +129,16 @@ async def _create_task(
 
 async def _open_streams(engine: Engine, followed: Followed, stdin: Path | None) -> None:
     paths = [path for path in (followed.stdout, followed.stderr, stdin) if path is not None]
-    await asyncio.to_thread(_make_fifos, paths)
+    await asyncio.to_thread(_prepare, paths, followed.log_path)
     await engine.keeper.follow(followed)
 
 
-def _make_fifos(paths: Sequence[Path]) -> None:
-    paths[0].parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-    for path in paths:
+def _prepare(fifos: Sequence[Path], log_path: Path | None) -> None:
+    fifos[0].parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    for path in fifos:
         fifo.make(path)
+    if log_path is not None:
+        log_path.parent.mkdir(parents=True, exist_ok=True, mode=0o755)
 
 
 async def _fail(engine: Engine, container: Container, error: BaseException) -> None:
