@@ -28,6 +28,11 @@ MOVED_IMAGE_KEYS: Mapping[KeyPath, KeyPath] = {
     ("discard_unpacked_layers",): ("containerd", "discard_unpacked_layers"),
 }
 """Keys of version 3's image table that version 2 has elsewhere."""
+RUNTIME_TABLE = "io.containerd.cri.v1.runtime"
+MOVED_RUNTIME_KEYS: Mapping[KeyPath, KeyPath] = {
+    ("stats_collect_period",): ("runtime", "stats_collect_period"),
+}
+"""Keys of version 3's runtime table that mean another thing than the same key of version 2."""
 
 MOVED: Mapping[KeyPath, KeyPath] = {
     ("pinned_images", "sandbox"): ("sandbox_image",),
@@ -50,6 +55,7 @@ NOWHERE: Mapping[KeyPath, str] = {
     ("concurrent_layer_fetch_buffer",): "layers are streamed; there is no buffer to set",
     ("runtime_platforms", "*", "*"): "images are pulled for this host's platform",
     ("ignore_deprecation_warnings",): "there are no such warnings here",
+    ("runtime", "stats_collect_period"): "the usage of containers is sampled at a rate of its own",
     ("stats_retention_period",): "usage is kept only as long as the sampler needs it",
     ("enable_criu",): "checkpointing is used where criu is installed",
     ("enable_experimental_restore_via_create",): "containers are not restored through CreateContainer",

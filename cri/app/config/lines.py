@@ -29,7 +29,8 @@ class KeyLines:
         for number, line in enumerate(text.splitlines(), start=1):
             if header := _HEADER.match(line):
                 table = _parts(header[1])
-                self._note(table, number)
+                for length in range(1, len(table) + 1):
+                    self._note(table[:length], number)
             elif key := _KEY.match(line):
                 self._note(table + _parts(key[1]), number)
 

@@ -18,8 +18,10 @@ from cri.app.config.containerd_keys import (
     IMAGES_TABLE,
     MOVED,
     MOVED_IMAGE_KEYS,
+    MOVED_RUNTIME_KEYS,
     NOWHERE,
     OLD_RUNTIME_TYPES,
+    RUNTIME_TABLE,
     VERIFIER_TABLE,
 )
 from cri.app.config.known_keys import default_of, is_known
@@ -31,6 +33,7 @@ if TYPE_CHECKING:
 
 NO_COUNTERPART = "there is no such setting here"
 WILDCARD = "*"
+_MOVED_BY_TABLE = {IMAGES_TABLE: MOVED_IMAGE_KEYS, RUNTIME_TABLE: MOVED_RUNTIME_KEYS}
 
 Leaves = dict[KeyPath, object]
 
@@ -98,7 +101,7 @@ def _cri_leaves(source: Mapping[str, object]) -> Leaves:
     plugins = _table(source, "plugins")
     leaves: Leaves = {}
     for name in CRI_TABLES.get(version if isinstance(version, int) else 0, CRI_TABLES[3]):
-        moved = MOVED_IMAGE_KEYS if name == IMAGES_TABLE else {}
+        moved = _MOVED_BY_TABLE.get(name, {})
         for path, value in _leaves(_table(plugins, name), ()):
             leaves[moved.get(path, path)] = value
     return leaves
@@ -127,8 +130,6 @@ def _place(path: KeyPath, value: object, result: Migration) -> None:
         images = result.values.setdefault(("pinned_images",), [])
         if isinstance(images, list):
             images.append(value)
-    elif target == ("stats_collect_period",) and isinstance(value, str):
-        result.left_out.append(LeftOut(path, value, "usage is sampled at a fixed rate"))
     elif target == ("use_local_image_pull",):
         result.values["image_pull_engine",] = "local" if value else "auto"
     elif target[-1] == "runtime_type" and value in OLD_RUNTIME_TYPES:
