@@ -56,6 +56,17 @@ class Hang:
     reached: asyncio.Event = field(default_factory=asyncio.Event)
     """Set when a call hangs."""
     released: asyncio.Event = field(default_factory=asyncio.Event)
+    abandoned: asyncio.Event = field(default_factory=asyncio.Event)
+    """Set when a held call was cancelled by its caller."""
+
+    async def wait(self) -> None:
+        """What a held call does."""
+        self.reached.set()
+        try:
+            await self.released.wait()
+        except asyncio.CancelledError:
+            self.abandoned.set()
+            raise
 
     def release(self) -> None:
         """Let the held calls go on, and later ones pass."""

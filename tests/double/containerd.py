@@ -201,12 +201,7 @@ class ContainerdDouble:
     def hang(self, method: str, *, times: int | None = None, skip: int = 0) -> Hang:
         """Hold the next calls of `method` before they have any effect, until released."""
         hang = Hang()
-
-        async def wait() -> None:
-            hang.reached.set()
-            await hang.released.wait()
-
-        self._interceptor.faults.append(Fault(method, wait, times, skip))
+        self._interceptor.faults.append(Fault(method, hang.wait, times, skip))
         return hang
 
     def delay(self, method: str, seconds: float, *, times: int | None = None) -> None:
