@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from api.wire import criv1
 from cri.oci import security_profile
 from cri.oci.refusals import bad_value
 from cri.oci.security_profile import ProfileKind, ProfileRequest
@@ -14,7 +15,6 @@ from cri.oci.security_profile import ProfileKind, ProfileRequest
 if TYPE_CHECKING:
     from collections.abc import Collection
 
-    from api.wire import criv1
     from cri.oci.host import HostFacts
     from cri.oci.settings import OciSettings
 
@@ -23,12 +23,14 @@ DEFAULT_PROFILE = "cri-containerd.apparmor.d"
 
 _FIELD = "config.linux.security_context.apparmor"
 
+SecurityContext = criv1.LinuxContainerSecurityContext | criv1.LinuxSandboxSecurityContext
 
-def requested(context: criv1.LinuxContainerSecurityContext) -> ProfileRequest | None:
+
+def requested(context: SecurityContext) -> ProfileRequest | None:
     """The profile that the request names, None when it says nothing."""
     if context.HasField("apparmor"):
         return security_profile.from_message(_FIELD, context.apparmor)
-    if context.apparmor_profile:
+    if isinstance(context, criv1.LinuxContainerSecurityContext) and context.apparmor_profile:
         return security_profile.from_text(f"{_FIELD}_profile", context.apparmor_profile)
     return None
 
@@ -38,8 +40,8 @@ def needs_default_profile(
 ) -> bool:
     """Whether `DEFAULT_PROFILE` must be loaded before this container starts."""
     request = requested(context) or security_profile.RUNTIME_DEFAULT
-    enabled = host.apparmor and not settings.disable_apparmor
-    return enabled and request.kind is ProfileKind.RUNTIME_DEFAULT and not context.privileged
+    wanted = request.kind is ProfileKind.RUNTIME_DEFAULT and not context.privileged
+    return wanted and _enabled(host, settings)
 
 
 def container_profile(
@@ -53,15 +55,41 @@ def container_profile(
     Raises InvalidArgument when a profile is asked for that is not `loaded`, or AppArmor is not there.
     """
     request = requested(context)
-    if not host.apparmor or settings.disable_apparmor:
+    if request is None and _enabled(host, settings):
+        request = security_profile.RUNTIME_DEFAULT
+    return _profile(request, context, host, settings, loaded)
+
+
+def sandbox_profile(
+    context: criv1.LinuxSandboxSecurityContext,
+    host: HostFacts,
+    settings: OciSettings,
+    loaded: Collection[str],
+) -> str | None:
+    """As `container_profile` for the sandbox's own process, for which nothing said means none."""
+    return _profile(requested(context), context, host, settings, loaded)
+
+
+def _enabled(host: HostFacts, settings: OciSettings) -> bool:
+    return host.apparmor and not settings.disable_apparmor
+
+
+def _profile(
+    request: ProfileRequest | None,
+    context: SecurityContext,
+    host: HostFacts,
+    settings: OciSettings,
+    loaded: Collection[str],
+) -> str | None:
+    if not _enabled(host, settings):
         if request is not None and request.kind is not ProfileKind.UNCONFINED:
             why = "disabled by disable_apparmor" if host.apparmor else "not supported by this machine"
             raise bad_value(_FIELD, request.name or request.kind.value, f"Unconfined: AppArmor is {why}")
         return None
-    if request is None or request.kind is ProfileKind.RUNTIME_DEFAULT:
-        return None if context.privileged else DEFAULT_PROFILE
-    if request.kind is ProfileKind.UNCONFINED:
+    if request is None or request.kind is ProfileKind.UNCONFINED:
         return None
+    if request.kind is ProfileKind.RUNTIME_DEFAULT:
+        return None if context.privileged else DEFAULT_PROFILE
     if request.name not in loaded:
         raise bad_value(
             f"{_FIELD}.localhost_ref",

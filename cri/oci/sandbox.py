@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from api.wire import criv1
-from cri.oci import cgroups, defaults, mounts, namespaces, oom_score, resources, seccomp, sysctls
+from cri.oci import apparmor, cgroups, defaults, mounts, namespaces, oom_score, resources, seccomp, sysctls
 from cri.oci.annotations import sandbox_annotations
 from cri.oci.process import merge_environment, sandbox_arguments
 from cri.oci.refusals import bad_value, check_text
@@ -48,6 +48,8 @@ class SandboxSpecInputs:
     labels: SelinuxLabels = field(default_factory=SelinuxLabels)
     #: Contents of the Localhost seccomp profile, when one is requested (see `seccomp.profile_path`).
     seccomp_profile: bytes | None = None
+    #: Names of the AppArmor profiles loaded in the kernel.
+    apparmor_profiles: frozenset[str] = frozenset()
 
 
 def sandbox_spec(inputs: SandboxSpecInputs) -> Spec:
@@ -67,6 +69,9 @@ def sandbox_spec(inputs: SandboxSpecInputs) -> Spec:
     spec["annotations"] = sandbox_annotations(
         inputs.sandbox_id, config, inputs.image_name, inputs.handler.pod_annotations
     )
+    profile = apparmor.sandbox_profile(context, host, settings, inputs.apparmor_profiles)
+    if profile is not None:
+        spec["process"]["apparmorProfile"] = profile
     seccomp_filter = seccomp.seccomp_filter(
         context, spec["process"]["capabilities"]["bounding"], host, settings, inputs.seccomp_profile
     )

@@ -220,6 +220,14 @@ class TestAppArmor:
         process = build_container(host=replace(host, apparmor=True))["process"]
         assert process["apparmorProfile"] == apparmor.DEFAULT_PROFILE
 
+    def test_the_sandbox_has_one_only_if_asked(self, build_sandbox, pod, host):
+        there = replace(host, apparmor=True)
+        assert "apparmorProfile" not in build_sandbox(host=there)["process"]
+        pod.linux.security_context.apparmor.profile_type = RUNTIME_DEFAULT
+        assert build_sandbox(host=there)["process"]["apparmorProfile"] == apparmor.DEFAULT_PROFILE
+        with pytest.raises(InvalidArgument, match="apparmor"):
+            build_sandbox()
+
     def test_the_default_profile_is_loaded_when_needed(self, context, host):
         there = replace(host, apparmor=True)
         assert apparmor.needs_default_profile(context, there, OciSettings())

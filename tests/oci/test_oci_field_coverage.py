@@ -1,0 +1,191 @@
+"""Every field of a pod's and a container's configuration has a test that shows it honoured or refused.
+
+A field that is new in the protocol and missing here fails, and so does a row whose test is gone.
+"""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from api.wire import criv1
+
+ROOT = Path(__file__).parents[2]
+
+#: Test by field, as path::name; inside of tests/oci the folder is left out.
+COVERED = {
+    "PodSandboxConfig.metadata": "test_oci_sandbox.py::test_hostname_and_annotations",
+    "PodSandboxConfig.hostname": "test_oci_sandbox.py::test_hostname_and_annotations",
+    "PodSandboxConfig.log_directory": "e2e/test_pods.py::test_the_log_directory_is_made",
+    "PodSandboxConfig.dns_config": "e2e/test_pods.py::test_hostname_resolver_and_shared_memory_are_the_pods_own",
+    "PodSandboxConfig.port_mappings": "e2e/test_network.py::test_a_host_port_leads_to_the_pod_until_it_stops",
+    "PodSandboxConfig.labels": "e2e/test_pods.py::test_status_gives_back_what_was_asked",
+    "PodSandboxConfig.annotations": "test_oci_sandbox.py::test_hostname_and_annotations",
+    "PodSandboxConfig.linux": "test_oci_sandbox.py::test_the_sandbox_has_the_smallest_share",
+    "PodSandboxMetadata.name": "test_oci_sandbox.py::test_hostname_and_annotations",
+    "PodSandboxMetadata.uid": "test_oci_sandbox.py::test_hostname_and_annotations",
+    "PodSandboxMetadata.namespace": "test_oci_sandbox.py::test_hostname_and_annotations",
+    "PodSandboxMetadata.attempt": "e2e/test_pods.py::test_status_gives_back_what_was_asked",
+    "DNSConfig.servers": "e2e/test_pods.py::test_hostname_resolver_and_shared_memory_are_the_pods_own",
+    "DNSConfig.searches": "e2e/test_pods.py::test_hostname_resolver_and_shared_memory_are_the_pods_own",
+    "DNSConfig.options": "e2e/test_pods.py::test_hostname_resolver_and_shared_memory_are_the_pods_own",
+    "PortMapping.protocol": "e2e/test_network.py::test_plugins_are_told_the_pod_and_its_ports",
+    "PortMapping.container_port": "e2e/test_network.py::test_plugins_are_told_the_pod_and_its_ports",
+    "PortMapping.host_port": "e2e/test_network.py::test_plugins_are_told_the_pod_and_its_ports",
+    "PortMapping.host_ip": "e2e/test_network.py::test_plugins_are_told_the_pod_and_its_ports",
+    "LinuxPodSandboxConfig.cgroup_parent": "test_oci_sandbox.py::test_paths",
+    "LinuxPodSandboxConfig.security_context": "test_oci_namespaces.py::test_a_pod_on_the_host_shares_them",
+    "LinuxPodSandboxConfig.sysctls": "test_oci_sandbox.py::test_a_pod_with_its_own_namespaces",
+    "LinuxPodSandboxConfig.resources": "test_oci_sandbox.py::test_hostname_and_annotations",
+    "LinuxSandboxSecurityContext.namespace_options": "test_oci_namespaces.py::test_a_pod_on_the_host_shares_them",
+    "LinuxSandboxSecurityContext.selinux_options": "test_oci_confinement.py::test_labels_reach_the_specs",
+    "LinuxSandboxSecurityContext.run_as_user": "test_oci_user.py::test_the_sandbox_leaves_the_images_groups_out",
+    "LinuxSandboxSecurityContext.run_as_group": "test_oci_user.py::test_refusals_name_the_field",
+    "LinuxSandboxSecurityContext.readonly_rootfs": "test_oci_mounts.py::test_the_sandbox_sees_its_files_read_only",
+    "LinuxSandboxSecurityContext.supplemental_groups": (
+        "test_oci_user.py::test_the_sandbox_leaves_the_images_groups_out"
+    ),
+    "LinuxSandboxSecurityContext.supplemental_groups_policy": "test_oci_user.py::test_refusals_name_the_field",
+    "LinuxSandboxSecurityContext.privileged": (
+        "test_oci_mounts.py::test_privileged_containers_and_their_pods_may_write_the_kernels"
+    ),
+    "LinuxSandboxSecurityContext.seccomp_profile_path": "test_oci_confinement.py::test_the_older_field",
+    "LinuxSandboxSecurityContext.seccomp": "test_oci_confinement.py::test_the_sandbox_has_its_own",
+    "LinuxSandboxSecurityContext.apparmor": "test_oci_confinement.py::test_the_sandbox_has_one_only_if_asked",
+    "NamespaceOption.network": "test_oci_namespaces.py::test_modes_that_contradict_the_pod_are_refused",
+    "NamespaceOption.pid": "test_oci_namespaces.py::test_pid_modes",
+    "NamespaceOption.ipc": "test_oci_namespaces.py::test_modes_that_contradict_the_pod_are_refused",
+    "NamespaceOption.target_id": "test_oci_namespaces.py::test_pid_modes",
+    "NamespaceOption.userns_options": "test_oci_namespaces.py::test_user_namespaces_map_ids_and_files",
+    "UserNamespace.mode": "test_oci_namespaces.py::test_mappings_that_are_not",
+    "UserNamespace.uids": "test_oci_namespaces.py::test_mappings_that_are_not",
+    "UserNamespace.gids": "test_oci_namespaces.py::test_mappings_that_are_not",
+    "IDMapping.host_id": "test_oci_namespaces.py::test_mappings_that_are_supported",
+    "IDMapping.container_id": "test_oci_namespaces.py::test_mappings_that_are_not",
+    "IDMapping.length": "test_oci_namespaces.py::test_mappings_that_are_not",
+    "SELinuxOption.user": "test_oci_confinement.py::test_malformed_options",
+    "SELinuxOption.role": "test_oci_confinement.py::test_malformed_options",
+    "SELinuxOption.type": "test_oci_confinement.py::test_labels_from_options",
+    "SELinuxOption.level": "test_oci_confinement.py::test_labels_from_options",
+    "SecurityProfile.profile_type": "test_oci_confinement.py::test_contradictions_are_refused",
+    "SecurityProfile.localhost_ref": "test_oci_confinement.py::test_localhost",
+    "Int64Value.value": "test_oci_user.py::test_ids",
+    "LinuxContainerResources.cpu_period": "test_oci_resources.py::test_cpu_and_memory",
+    "LinuxContainerResources.cpu_quota": "test_oci_resources.py::test_cpu_and_memory",
+    "LinuxContainerResources.cpu_shares": "test_oci_resources.py::test_cpu_and_memory",
+    "LinuxContainerResources.memory_limit_in_bytes": "test_oci_resources.py::test_cpu_and_memory",
+    "LinuxContainerResources.oom_score_adj": (
+        "test_oci_sandbox.py::test_values_are_raised_where_they_cannot_be_lowered"
+    ),
+    "LinuxContainerResources.cpuset_cpus": "test_oci_resources.py::test_cpu_and_memory",
+    "LinuxContainerResources.cpuset_mems": "test_oci_resources.py::test_cpu_and_memory",
+    "LinuxContainerResources.hugepage_limits": "test_oci_resources.py::test_huge_pages_replace_by_size",
+    "LinuxContainerResources.unified": "test_oci_resources.py::test_unified_files_on_v2",
+    "LinuxContainerResources.memory_swap_limit_in_bytes": (
+        "test_oci_resources.py::test_swap_follows_the_limit_only_where_it_is_accounted"
+    ),
+    "HugepageLimit.page_size": "test_oci_resources.py::test_huge_pages_replace_by_size",
+    "HugepageLimit.limit": "test_oci_resources.py::test_huge_pages_replace_by_size",
+    "ContainerConfig.metadata": "test_oci_container.py::test_annotations",
+    "ContainerConfig.image": "e2e/test_containers.py::test_the_image_gives_what_the_request_leaves_out",
+    "ContainerConfig.command": "test_oci_process.py::test_command_and_args_override_entrypoint_and_cmd",
+    "ContainerConfig.args": "test_oci_process.py::test_command_and_args_override_entrypoint_and_cmd",
+    "ContainerConfig.working_dir": "test_oci_process.py::test_the_directory_is_the_requests_then_the_images",
+    "ContainerConfig.envs": "test_oci_process.py::test_the_environment_is_layered_and_later_values_win_in_place",
+    "ContainerConfig.mounts": "test_oci_mounts.py::test_a_requested_mount_replaces_ours",
+    "ContainerConfig.devices": "test_oci_devices.py::test_a_device_gets_a_node_and_a_rule",
+    "ContainerConfig.labels": "e2e/test_containers.py::test_status_tells_what_was_asked_and_what_runs",
+    "ContainerConfig.annotations": "test_oci_container.py::test_annotations",
+    "ContainerConfig.log_path": "e2e/test_logs.py::test_without_a_log_path_nothing_is_written_and_the_container_runs",
+    "ContainerConfig.stdin": "e2e/test_containers.py::test_standard_input_stays_open_without_an_attacher",
+    "ContainerConfig.tty": "e2e/test_logs.py::test_a_terminal_is_one_stream",
+    "ContainerConfig.linux": "test_oci_resources.py::test_an_update_leaves_the_old_spec_for_the_way_back",
+    "ContainerConfig.CDI_devices": "test_oci_cdi.py::test_all_edits_reach_the_spec",
+    "ContainerConfig.stop_signal": "e2e/test_containers.py::test_the_stop_signal_of_the_request_is_sent",
+    "ContainerMetadata.name": "test_oci_container.py::test_annotations",
+    "ContainerMetadata.attempt": "e2e/test_containers.py::test_status_tells_what_was_asked_and_what_runs",
+    "ImageSpec.image": "test_oci_mounts.py::test_image_volumes",
+    "ImageSpec.user_specified_image": "e2e/test_containers.py::test_status_tells_what_was_asked_and_what_runs",
+    "KeyValue.key": "test_oci_process.py::test_impossible_variables_are_refused_without_telling_the_value",
+    "KeyValue.value": "test_oci_process.py::test_values_that_are_not_utf8_are_kept_from_breaking_the_spec",
+    "Mount.container_path": "test_oci_mounts.py::test_impossible_paths",
+    "Mount.host_path": "test_oci_mounts.py::test_impossible_paths",
+    "Mount.readonly": "e2e/test_containers.py::test_mounts_readonly_and_writable",
+    "Mount.propagation": "test_oci_mounts.py::test_propagation",
+    "Mount.uidMappings": "test_oci_mounts.py::test_id_mappings_of_a_mount",
+    "Mount.gidMappings": "test_oci_mounts.py::test_id_mappings_of_a_mount",
+    "Mount.recursive_read_only": "test_oci_mounts.py::test_recursive_read_only",
+    "Mount.image": "test_oci_mounts.py::test_image_volumes",
+    "Mount.image_sub_path": "test_oci_mounts.py::test_impossible_paths",
+    "Device.container_path": "test_oci_devices.py::test_a_device_gets_a_node_and_a_rule",
+    "Device.host_path": "test_oci_devices.py::test_a_directory_keeps_its_shape",
+    "Device.permissions": "test_oci_devices.py::test_impossible_devices",
+    "LinuxContainerConfig.resources": "test_oci_resources.py::test_an_update_leaves_the_old_spec_for_the_way_back",
+    "LinuxContainerConfig.security_context": "test_oci_confinement.py::test_no_new_privs",
+    "LinuxContainerSecurityContext.capabilities": "test_oci_capabilities.py::test_all_then_individual_ones",
+    "LinuxContainerSecurityContext.privileged": "test_oci_devices.py::test_a_privileged_container_has_all_devices",
+    "LinuxContainerSecurityContext.namespace_options": "test_oci_namespaces.py::test_pid_modes",
+    "LinuxContainerSecurityContext.selinux_options": "test_oci_confinement.py::test_labels_reach_the_specs",
+    "LinuxContainerSecurityContext.run_as_user": "test_oci_user.py::test_ids",
+    "LinuxContainerSecurityContext.run_as_username": "test_oci_user.py::test_ids",
+    "LinuxContainerSecurityContext.readonly_rootfs": "test_oci_mounts.py::test_files_are_read_only_with_the_root",
+    "LinuxContainerSecurityContext.supplemental_groups": "test_oci_user.py::test_ids",
+    "LinuxContainerSecurityContext.apparmor_profile": "test_oci_confinement.py::test_the_older_field",
+    "LinuxContainerSecurityContext.seccomp_profile_path": "test_oci_confinement.py::test_the_older_field",
+    "LinuxContainerSecurityContext.no_new_privs": "test_oci_confinement.py::test_no_new_privs",
+    "LinuxContainerSecurityContext.run_as_group": "test_oci_user.py::test_refusals_name_the_field",
+    "LinuxContainerSecurityContext.masked_paths": "test_oci_confinement.py::test_the_request_says_which",
+    "LinuxContainerSecurityContext.readonly_paths": "test_oci_confinement.py::test_the_request_says_which",
+    "LinuxContainerSecurityContext.seccomp": "test_oci_confinement.py::test_runtime_default",
+    "LinuxContainerSecurityContext.apparmor": "test_oci_confinement.py::test_a_loaded_profile",
+    "LinuxContainerSecurityContext.supplemental_groups_policy": "test_oci_user.py::test_ids",
+    "Capability.add_capabilities": "test_oci_capabilities.py::test_names_in_any_spelling",
+    "Capability.drop_capabilities": "test_oci_capabilities.py::test_names_in_any_spelling",
+    "Capability.add_ambient_capabilities": "test_oci_capabilities.py::test_ambient_ones_are_in_every_set",
+    "CDIDevice.name": "test_oci_cdi.py::test_unknown_devices_are_named",
+}
+
+#: Fields that ask for nothing beyond being kept and given back, or whose test is yet to come.
+WITHOUT_A_TEST = {
+    "LinuxPodSandboxConfig.overhead": "accounted by the kubelet in the pod's cgroup; kept in the record",
+    "ImageSpec.annotations": "of the image request; kept in the record",
+    "ImageSpec.runtime_handler": "chooses the snapshotter of a pull; a container has its sandbox's",
+    "ImageSpec.image_ref": "set by runtimes in statuses",
+    "ContainerConfig.stdin_once": "belongs to attach",
+    "Mount.selinux_relabel": "an act on files, and a no-op where the kernel has no SELinux",
+}
+
+
+def configuration_fields() -> set[str]:
+    """Every field that a pod's or a container's configuration can have on Linux."""
+    found: set[str] = set()
+    seen: set[str] = set()
+    waiting = [criv1.PodSandboxConfig.DESCRIPTOR, criv1.ContainerConfig.DESCRIPTOR]
+    while waiting:
+        message = waiting.pop()
+        if message.name in seen or message.GetOptions().map_entry:
+            continue
+        seen.add(message.name)
+        for field in message.fields:
+            if field.name == "windows":
+                continue
+            found.add(f"{message.name}.{field.name}")
+            if field.message_type is not None:
+                waiting.append(field.message_type)
+    return found
+
+
+def test_every_field_has_a_row():
+    rows = COVERED.keys() | WITHOUT_A_TEST.keys()
+    missing, unknown = configuration_fields() - rows, rows - configuration_fields()
+    assert not missing, f"fields without a row: {sorted(missing)}"
+    assert not unknown, f"rows for fields that do not exist: {sorted(unknown)}"
+    assert not COVERED.keys() & WITHOUT_A_TEST.keys()
+
+
+def test_every_row_names_a_test():
+    for field, reference in COVERED.items():
+        path, _, name = reference.partition("::")
+        file = ROOT / path if "/" in path else ROOT / "tests" / "oci" / path
+        found = re.search(rf"def {name}\(", file.read_text()) if file.exists() else None
+        assert found, f"{field}: there is no {reference}"
