@@ -1,37 +1,37 @@
 """The pod network as the rest of the server sees it: attach a sandbox, detach it, say if that would work.
 
-What a sandbox was attached with outlives the configuration: it is cached on disk before the first plugin
-runs, returned for the sandbox record, and DEL uses it, whatever the directory says by then.
+What a sandbox was attached with outlives the configuration: it is cached on disk before the first plugin runs,
+returned for the sandbox record, and DEL uses it, whatever the directory says by then.
 """
 
 from __future__ import annotations
 
 import asyncio
-from dataclasses import dataclass, replace
+from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
 import structlog
 
 from cri.errors import CriError, Unavailable
 from cri.linux.namespaces import is_namespace
-from cri.network import pod_cidrs
+from cri.network import garbage, pod_cidrs
 from cri.network.attachment import Attachment, checked_container_id
 from cri.network.cache import AttachmentCache
 from cri.network.configuration import parse_stored
 from cri.network.describe import describe
-from cri.network.directory import Scan, scan
+from cri.network.gate import Gate
 from cri.network.invocation import PluginInvoker
 from cri.network.list_execution import ListExecution
+from cri.network.live_configuration import LiveConfiguration
 from cri.network.request import PodRequest, PortMapping
 from cri.network.result import INTERFACE_PREFIX, PRIMARY_INTERFACE, AttachmentResult, combine
 from cri.network.result_document import parse_result
 from cri.network.runtime_config import capability_arguments, cni_arguments
-from cri.network.status import NetworkStatus, network_status
-from cri.network.watch import DirectoryWatch
+from cri.network.status import NetworkStatus
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine, Sequence
-    from pathlib import Path
+    from collections.abc import Callable, Collection, Coroutine, Sequence
 
     from cri.network.configuration import NetworkList
     from cri.network.documents import JsonObject
@@ -42,23 +42,8 @@ __all__ = ["NetworkStatus", "PodNetwork", "PodRequest", "PortMapping"]
 T = TypeVar("T")
 log = structlog.get_logger(__name__)
 
-POLL_SECONDS = 10.0
-"""How often the directories are looked at without any event, while the network is ready,"""
-POLL_SECONDS_NOT_READY = 2.0
-"""and while it is not."""
-STATUS_SECONDS = 5.0
-"""A plugin's answer to STATUS counts for this long; older ones are still used, but asked anew meanwhile."""
-STATUS_TIMEOUT_SECONDS = 10.0
-
-
-@dataclass(frozen=True, slots=True)
-class _Verdict:
-    """What the plugins said to STATUS."""
-
-    of: Scan
-    complaint: str
-    at: float
-    """Event loop time."""
+GARBAGE_PATIENCE_SECONDS = 5.0
+"""How long new pods may be held up until garbage collection has the network for itself."""
 
 
 class PodNetwork:
@@ -72,40 +57,26 @@ class PodNetwork:
         """`observer` is called after each plugin call with (plugin type, verb, seconds, succeeded)."""
         self._settings = settings
         self._invoker = PluginInvoker(settings, observer)
+        self._configuration = LiveConfiguration(settings, self._invoker)
         self._cache = AttachmentCache(settings.cache_dir)
+        self._gate = Gate()
         self._pod_cidrs: tuple[str, ...] = ()
-        self._scan: Scan | None = None
-        self._verdict: _Verdict | None = None
-        self._verdict_wanted = asyncio.Event()
 
     async def load(self) -> None:
         """Read the configuration directory now. Called once before serving; `run` does it from then on."""
-        found = await asyncio.to_thread(scan, self._settings)
-        if found == self._scan:
-            return
-        self._scan = found
-        self._verdict_wanted.set()
-        log.info(
-            "CNI configuration read",
-            directory=str(self._settings.conf_dir),
-            networks=[f"{network.name} ({network.source})" for network in found.networks],
-            obstacle=found.obstacle,
-            not_used=found.problems,
-        )
+        await self._configuration.load()
 
     async def run(self) -> None:
         """Watch the configuration for ever, and ask plugins for their status. For the server's supervisor."""
-        async with asyncio.TaskGroup() as group:
-            group.create_task(self._keep_loaded(), name="cni:configuration")
-            group.create_task(self._keep_asking(), name="cni:status")
+        await self._configuration.run()
 
     def status(self) -> NetworkStatus:
         """Whether pods can be attached now. Answers from memory; never waits for a plugin."""
-        return network_status(self._scan, self._complaint())
+        return self._configuration.status()
 
     def describe(self) -> JsonObject:
         """The loaded configuration in the shape of containerd's verbose status (`cniconfig`)."""
-        return describe(self._settings, self._scan or Scan())
+        return describe(self._settings, self._configuration.current)
 
     async def attach(self, request: PodRequest) -> AttachmentResult:
         """ADD the sandbox to every configured network: eth0, eth1, … in the order of the files' names.
@@ -114,17 +85,18 @@ class PodNetwork:
         result. Raises Unavailable when no network is configured or a plugin fails, DeadlineExceeded when one
         hangs, InvalidArgument when a bandwidth annotation or a port mapping is wrong.
         """
-        networks = await self._usable_networks()
+        networks = await self._configuration.usable_networks()
         planned = self._plan(request, networks)
-        await self._store(planned)
-        results = await self._each(
-            [
-                ListExecution(network, self._invoker).add(attachment)
-                for network, attachment in zip(networks, planned, strict=True)
-            ]
-        )
-        done = [replace(item, result=result) for item, result in zip(planned, results, strict=True)]
-        await self._store(done)
+        async with self._gate.together():
+            await self._store(planned)
+            results = await self._each(
+                [
+                    ListExecution(network, self._invoker).add(attachment)
+                    for network, attachment in zip(networks, planned, strict=True)
+                ]
+            )
+            done = [replace(item, result=result) for item, result in zip(planned, results, strict=True)]
+            await self._store(done)
         attached = combine(
             [
                 (attachment.interface, parse_result(result, network.cni_version))
@@ -155,6 +127,40 @@ class PodNetwork:
         for attachment in await self._attachments(request, result):
             await ListExecution(_network_of(attachment), self._invoker).check(attachment)
 
+    async def stale_attachments(self, known: Callable[[], Collection[str]]) -> tuple[Attachment, ...]:
+        """Cached attachments of pods that do not exist any more, for a dry run of `collect_garbage`.
+
+        `known` gives the IDs of all sandboxes of this containerd, whoever made them; it is called after the
+        cache was read.
+        """
+        cached = await asyncio.to_thread(self._cache.all)
+        return garbage.stale_attachments(cached, known())
+
+    async def collect_garbage(self, known: Callable[[], Collection[str]]) -> list[CriError]:
+        """DEL what `stale_attachments` finds, then let plugins drop what they alone know of (CNI GC).
+
+        Returns what went wrong; nothing stops the rest. Holds up new pods while plugins run GC, which few have.
+        """
+        errors: list[CriError] = []
+        for attachment in await self.stale_attachments(known):
+            namespace = await asyncio.to_thread(_usable_namespace, attachment.network_namespace)
+            try:
+                await self._delete(attachment, namespace)
+            except CriError as error:
+                errors.append(error)
+        networks = self._configuration.current.networks
+        if not any(network.has_status for network in networks):
+            return errors
+        try:
+            async with self._gate.alone(GARBAGE_PATIENCE_SECONDS):
+                cached = await asyncio.to_thread(self._cache.all)
+                for index, network in enumerate(networks):
+                    valid = garbage.valid_attachments(network, index, cached, known())
+                    errors += await ListExecution(network, self._invoker).collect_garbage(sorted(valid))
+        except Unavailable as error:
+            errors.append(error)
+        return errors
+
     async def set_pod_cidrs(self, cidrs: Sequence[str]) -> None:
         """Take over the node's pod CIDRs (CRI's UpdateRuntimeConfig). Empty is a no-op.
 
@@ -163,72 +169,22 @@ class PodNetwork:
         and FailedPrecondition for a template that does not render to a valid network list.
         """
         checked = pod_cidrs.checked_cidrs(cidrs)
-        template = self._settings.conf_template
         if not checked:
             return
-        if template is not None:
-            await self.load()
-            rendered = self._settings.conf_dir / pod_cidrs.RENDERED_NAME
-            if self._networks() and not await asyncio.to_thread(rendered.is_file):
-                log.info("CNI network is ready without the template", template=str(template))
-            else:
-                data = await asyncio.to_thread(pod_cidrs.render_configuration, template, checked)
-                if await asyncio.to_thread(pod_cidrs.write_rendered, self._settings.conf_dir, data):
-                    log.info("CNI configuration rendered", file=str(rendered), pod_cidrs=checked)
-                await self.load()
+        if self._settings.conf_template is not None:
+            await self._render(self._settings.conf_template, checked)
         self._pod_cidrs = checked
 
-    # Configuration and status
-
-    def _networks(self) -> tuple[NetworkList, ...]:
-        return () if self._scan is None else self._scan.networks
-
-    async def _usable_networks(self) -> tuple[NetworkList, ...]:
-        """The configured networks; looks again if there are none, so that no pod waits for the watch."""
-        if not self._networks():
-            await self.load()
-        networks = self._networks()
-        if not networks:
-            raise Unavailable(f"pod network: {self.status().message}")
-        return networks
-
-    async def _keep_loaded(self) -> None:
-        async with DirectoryWatch([self._settings.conf_dir, *self._settings.bin_dirs]) as watch:
-            while True:
-                await watch.arm()
-                await self.load()
-                await watch.changed(POLL_SECONDS if self.status().ready else POLL_SECONDS_NOT_READY)
-
-    async def _keep_asking(self) -> None:
-        """Ask on demand only: while nobody calls `status`, no plugin is run."""
-        while True:
-            await self._verdict_wanted.wait()
-            self._verdict_wanted.clear()
-            asked = self._scan or Scan()
-            complaint = await self._ask(asked)
-            self._verdict = _Verdict(of=asked, complaint=complaint, at=asyncio.get_running_loop().time())
-
-    async def _ask(self, asked: Scan) -> str:
-        for network in asked.networks:
-            try:
-                await ListExecution(network, self._invoker).status(STATUS_TIMEOUT_SECONDS)
-            except CriError as error:
-                return f"network {network.name!r} ({network.source}): {error.message}"
-        return ""
-
-    def _complaint(self) -> str:
-        """What the plugins last objected to; asks them again, in the background, if that was long ago."""
-        if not any(network.has_status for network in self._networks()):
-            return ""
-        verdict = self._verdict
-        if verdict is None or verdict.of is not self._scan:
-            self._verdict_wanted.set()
-            return "the CNI plugins have not answered STATUS yet"
-        if asyncio.get_running_loop().time() - verdict.at > STATUS_SECONDS:
-            self._verdict_wanted.set()
-        return verdict.complaint
-
-    # Attachments
+    async def _render(self, template: Path, cidrs: tuple[str, ...]) -> None:
+        await self.load()
+        rendered = self._settings.conf_dir / pod_cidrs.RENDERED_NAME
+        if self._configuration.current.networks and not await asyncio.to_thread(rendered.is_file):
+            log.info("CNI network is ready without the template", template=str(template))
+            return
+        data = await asyncio.to_thread(pod_cidrs.render_configuration, template, cidrs)
+        if await asyncio.to_thread(pod_cidrs.write_rendered, self._settings.conf_dir, data):
+            log.info("CNI configuration rendered", file=str(rendered), pod_cidrs=cidrs)
+        await self.load()
 
     def _plan(self, request: PodRequest, networks: Sequence[NetworkList]) -> list[Attachment]:
         container_id = checked_container_id(request.sandbox_id)
@@ -247,15 +203,6 @@ class PodNetwork:
             for index, network in enumerate(networks)
         ]
 
-    async def _store(self, attachments: Sequence[Attachment]) -> None:
-        try:
-            await asyncio.to_thread(self._cache.store, attachments)
-        except OSError as error:
-            raise Unavailable(
-                f"cannot note the attachment of sandbox {attachments[0].container_id} in the CNI cache "
-                f"{self._settings.cache_dir}: {error.strerror}"
-            ) from error
-
     async def _attachments(
         self, request: PodRequest, result: AttachmentResult | None
     ) -> Sequence[Attachment]:
@@ -270,26 +217,36 @@ class PodNetwork:
         cached = await asyncio.to_thread(self._cache.of_sandbox, request.sandbox_id)
         if cached or result is None:
             return cached
-        return self._plan(request, await self._usable_networks())
+        return self._plan(request, await self._configuration.usable_networks())
 
     async def _delete(self, attachment: Attachment, network_namespace: str) -> None:
-        await ListExecution(_network_of(attachment), self._invoker).delete(attachment, network_namespace)
+        async with self._gate.together():
+            await ListExecution(_network_of(attachment), self._invoker).delete(attachment, network_namespace)
+            try:
+                await asyncio.to_thread(self._cache.remove, attachment)
+            except OSError as error:
+                raise self._cache_fault(attachment, error) from error
+
+    async def _store(self, attachments: Sequence[Attachment]) -> None:
         try:
-            await asyncio.to_thread(self._cache.remove, attachment)
+            await asyncio.to_thread(self._cache.store, attachments)
         except OSError as error:
-            raise Unavailable(
-                f"cannot remove sandbox {attachment.container_id} from the CNI cache "
-                f"{self._settings.cache_dir}: {error.strerror}"
-            ) from error
+            raise self._cache_fault(attachments[0], error) from error
+
+    def _cache_fault(self, attachment: Attachment, error: OSError) -> Unavailable:
+        return Unavailable(
+            f"cannot note in the CNI cache {self._settings.cache_dir} how sandbox {attachment.container_id} "
+            f"is attached: {error.strerror}"
+        )
 
     async def _each(self, works: Sequence[Coroutine[object, object, T]]) -> list[T]:
         """Do one thing per network, together or serially as configured; then raise the first error.
 
         A failure does not cut the others short: a plugin that is stopped half-way leaves more behind.
         """
-        serially = asyncio.Semaphore(1 if self._settings.setup_serially else max(1, len(works)))
+        turn = asyncio.Semaphore(1 if self._settings.setup_serially else max(1, len(works)))
         async with asyncio.TaskGroup() as group:
-            tasks = [group.create_task(_outcome(work, serially)) for work in works]
+            tasks = [group.create_task(_outcome(work, turn)) for work in works]
         outcomes = [task.result() for task in tasks]
         errors = [outcome for outcome in outcomes if isinstance(outcome, CriError)]
         for error in errors[1:]:
@@ -311,6 +268,6 @@ def _network_of(attachment: Attachment) -> NetworkList:
     return parse_stored(attachment.config, f"stored configuration of CNI network {attachment.network!r}")
 
 
-def _usable_namespace(path: Path | None) -> str:
+def _usable_namespace(path: Path | str | None) -> str:
     """The path if a namespace is mounted there; after a reboot it is gone, or a plain file."""
-    return str(path) if path is not None and is_namespace(path) else ""
+    return str(path) if path and is_namespace(Path(path)) else ""
