@@ -14,9 +14,9 @@ def main() -> int:
     """Run the command named by `sys.argv` and return the exit code."""
     arguments = sys.argv[1:]
     if arguments[:1] == [LOG_KEEPER]:
-        from cri.logs import keeper
+        from cri.logs.keeper import main as keep_logs
 
-        return keeper.main(arguments[1:])
+        return keep_logs(arguments[1:])
     from cri.app.commands import run
 
     return run(arguments)

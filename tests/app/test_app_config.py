@@ -101,13 +101,17 @@ def test_a_wrong_key_is_named_with_its_line(line, message):
         ('[cni]\nbin_dir = "/a"\nbin_dirs = ["/b"]', ":2: cni.bin_dir: give either bin_dir or bin_dirs"),
         (
             '[containerd]\ndefault_runtime_name = "kata-qemu"\n[containerd.runtimes.kata]',
-            (":2: containerd.default_runtime_name: there is no [containerd.runtimes.kata-qemu] "
-            '(there are: kata, runc); did you mean "kata"?'),
+            (
+                ":2: containerd.default_runtime_name: there is no [containerd.runtimes.kata-qemu] "
+                '(there are: kata, runc); did you mean "kata"?'
+            ),
         ),
         (
             "[containerd.runtimes.runc.options]\nSystemdCgrup = true",
-            (":2: containerd.runtimes.runc.options.SystemdCgrup: io.containerd.runc.v2 has no such option; "
-            'did you mean "SystemdCgroup"?'),
+            (
+                ":2: containerd.runtimes.runc.options.SystemdCgrup: io.containerd.runc.v2 has no such option; "
+                'did you mean "SystemdCgroup"?'
+            ),
         ),
         (
             '[containerd.runtimes.runc.options]\nSystemdCgroup = "yes"',

@@ -10,7 +10,7 @@ import asyncio
 import os
 from collections import deque
 from pathlib import Path
-from typing import IO, TYPE_CHECKING
+from typing import IO, TYPE_CHECKING, Self
 
 from api.wire import criv1 as cri
 from cri.errors import FailedPrecondition
@@ -33,18 +33,18 @@ async def print_log(
     status = await node.container_status(container_id)
     if not status.log_path:
         raise FailedPrecondition(f"container {status.metadata.name} writes no log file")
-    reader = LogReader(Path(status.log_path))
-    records = await asyncio.to_thread(reader.read)
-    _write(records if tail is None else deque(records, maxlen=tail), out, err)
-    while follow:
-        ended = status.state == cri.CONTAINER_EXITED
+    with LogReader(Path(status.log_path)) as reader:
         records = await asyncio.to_thread(reader.read)
-        _write(records, out, err)
-        if ended and not records:
-            return
-        if not records:
-            await asyncio.sleep(POLL_SECONDS)
-            status = await node.container_status(container_id)
+        _write(records if tail is None else deque(records, maxlen=tail), out, err)
+        while follow:
+            ended = status.state == cri.CONTAINER_EXITED
+            records = await asyncio.to_thread(reader.read)
+            _write(records, out, err)
+            if ended and not records:
+                return
+            if not records:
+                await asyncio.sleep(POLL_SECONDS)
+                status = await node.container_status(container_id)
 
 
 class LogReader:
@@ -54,6 +54,12 @@ class LogReader:
         self._path = path
         self._file: IO[bytes] | None = None
         self._rest = b""
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._close()
 
     def read(self) -> list[tuple[bytes, bytes]]:
         """The records since the last call as (stream, content with its newline); blocks on the disk only."""

@@ -103,6 +103,7 @@ async def _init_container(
             raise FailedPrecondition(
                 f"init container {container.name} ended with exit code {status.exit_code}"
                 + (f" ({status.reason})" if status.reason else "")
+                + "; `pod run --keep` leaves it there for `pod logs`"
             )
 
 
