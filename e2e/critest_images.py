@@ -96,6 +96,8 @@ PROGRAMS = (
     Program("bin/ping", "iputils-ping", "bin/ping"),
 )
 NGINX_PROGRAM = Program("bin/nginx", "nginx", "usr/sbin/nginx")
+SET_UID_PROGRAM = Program("bin/effective-id", "coreutils", "usr/bin/id")
+"""coreutils' id tells the effective user; busybox would give up a set-uid bit before it looks."""
 
 
 def critest_images(cache: Path) -> Mapping[str, Image]:
@@ -122,11 +124,14 @@ def critest_images(cache: Path) -> Mapping[str, Image]:
         settings = Settings(command=("nginx", "-g", "daemon off;"))
         return image_of([base, nginx, configuration], settings, host_architecture())
 
+    set_uid = layer_of(_program_entries(SET_UID_PROGRAM, cache, mode=0o4755))
+    tells_user = Settings(command=("sh", "-c", "echo Effective uid: $(effective-id -u)"))
     httpd = Settings(command=("sh", "-c", "echo httpd: serving /www; exec httpd -f -p 80 -h /www"))
     images = {
         f"{SUITE}/busybox:1.29-2": busybox,
         f"{SUITE}/nginx:1.14-2": web_server(80),
         f"{SUITE}/httpd:2.4.39-4": image_of([base], httpd, host_architecture()),
+        f"{SUITE}/nonewprivs:1.3": image_of([base, set_uid], tells_user, host_architecture()),
         f"{STAGING}/hostnet-nginx-{host_architecture()}:latest": web_server(12003),
         SANDBOX_IMAGE: pause_image("sandbox"),
         "registry.k8s.io/pause:3.9": pause_image("3.9"),
@@ -171,11 +176,11 @@ def _busybox_entries(cache: Path) -> list[Entry]:
     ]
 
 
-def _program_entries(program: Program, cache: Path) -> list[Entry]:
+def _program_entries(program: Program, cache: Path, mode: int = 0o755) -> list[Entry]:
     """The program and the libraries that it needs, in the places where its loader looks for them."""
     found = _found(program, cache)
     libraries = [Entry(library.lstrip("/"), Path(library).read_bytes()) for library in _libraries(found)]
-    return [Entry(program.target, found.read_bytes()), *libraries]
+    return [Entry(program.target, found.read_bytes(), mode=mode), *libraries]
 
 
 def _parents(files: Iterable[str]) -> list[Entry]:

@@ -16,6 +16,7 @@ PROGRAMS = {
     "runc": "runc",
     "docker-registry": "docker-registry",
     "iptables": "iptables",
+    "openssl": "openssl",
     "umount": "mount",
 }
 """Programs and the Debian packages that they are in."""
