@@ -125,7 +125,9 @@ def exec(  # noqa: A001 - the command's name
     async def work(node: Node) -> cri.ExecSyncResponse:
         chosen = await _choose(node, pod, namespace, container)
         request = cri.ExecSyncRequest(container_id=chosen, cmd=command, timeout=timeout)
-        return await node.call(node.runtime.ExecSync, request, CALL_SECONDS + timeout if timeout else None)
+        return await node.call(
+            node.client.runtime.ExecSync, request, CALL_SECONDS + timeout if timeout else None
+        )
 
     answer = _with_node(endpoint, work)
     sys.stdout.buffer.write(answer.stdout)

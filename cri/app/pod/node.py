@@ -10,9 +10,8 @@ from typing import TYPE_CHECKING, TypeVar
 import grpc
 import grpc.aio
 
+from api.cri import CriClient
 from api.wire import criv1 as cri
-from api.wire.criv1.image_service_pb2_grpc import ImageServiceStub
-from api.wire.criv1.runtime_service_pb2_grpc import RuntimeServiceStub
 from cri.app.pod.plan import POD_NAME, POD_NAMESPACE
 from cri.errors import CriError, DeadlineExceeded, Internal, InvalidArgument, NotFound, Unavailable
 
@@ -21,16 +20,8 @@ if TYPE_CHECKING:
 
 DEFAULT_ENDPOINT = "unix:///run/cri-shim/cri-shim.sock"
 ENDPOINT_VARIABLE = "CONTAINER_RUNTIME_ENDPOINT"
-MESSAGE_BYTES = 64 << 20
-"""ExecSync may answer 16 MiB of each stream at once."""
 CALL_SECONDS = 120.0
 SANDBOX_SECONDS = 240.0
-_OPTIONS = (
-    ("grpc.default_authority", "localhost"),
-    ("grpc.max_receive_message_length", MESSAGE_BYTES),
-    ("grpc.max_send_message_length", MESSAGE_BYTES),
-    ("grpc.enable_http_proxy", 0),
-)
 _ERRORS: dict[grpc.StatusCode, type[CriError]] = {
     grpc.StatusCode.NOT_FOUND: NotFound,
     grpc.StatusCode.INVALID_ARGUMENT: InvalidArgument,
@@ -46,9 +37,7 @@ Response = TypeVar("Response")
 class Node:
     """One CRI server."""
 
-    endpoint: str
-    runtime: RuntimeServiceStub
-    images: ImageServiceStub
+    client: CriClient
 
     async def call(
         self,
@@ -80,24 +69,24 @@ class Node:
     async def pods(self, labels: dict[str, str]) -> list[cri.PodSandbox]:
         """All pods with these labels, newest first."""
         request = cri.ListPodSandboxRequest(filter=cri.PodSandboxFilter(label_selector=labels))
-        answer = await self.call(self.runtime.ListPodSandbox, request)
+        answer = await self.call(self.client.runtime.ListPodSandbox, request)
         return sorted(answer.items, key=lambda pod: pod.created_at, reverse=True)
 
     async def containers(self, sandbox_id: str = "") -> list[cri.Container]:
         """The containers of one pod, or of all, in order of creation."""
         request = cri.ListContainersRequest(filter=cri.ContainerFilter(pod_sandbox_id=sandbox_id))
-        answer = await self.call(self.runtime.ListContainers, request)
+        answer = await self.call(self.client.runtime.ListContainers, request)
         return sorted(answer.containers, key=lambda container: container.created_at)
 
     async def container_status(self, container_id: str) -> cri.ContainerStatus:
         """One container's status."""
         request = cri.ContainerStatusRequest(container_id=container_id)
-        return (await self.call(self.runtime.ContainerStatus, request)).status
+        return (await self.call(self.client.runtime.ContainerStatus, request)).status
 
     async def pod_addresses(self, sandbox_id: str) -> list[str]:
         """The pod's addresses, the primary one first; none on the host's network."""
         request = cri.PodSandboxStatusRequest(pod_sandbox_id=sandbox_id)
-        network = (await self.call(self.runtime.PodSandboxStatus, request)).status.network
+        network = (await self.call(self.client.runtime.PodSandboxStatus, request)).status.network
         return [ip for ip in (network.ip, *(each.ip for each in network.additional_ips)) if ip]
 
     def _translated(self, error: grpc.aio.AioRpcError) -> CriError:
@@ -105,7 +94,7 @@ class Node:
         details = error.details() or code.name
         if code is grpc.StatusCode.UNAVAILABLE and "connect" in details.lower():
             return Unavailable(
-                f"no CRI server answers at {self.endpoint}; is `cri-shim serve` running there?"
+                f"no CRI server answers at {self.client.address}; is `cri-shim serve` running there?"
             )
         return _ERRORS.get(code, Internal)(details)
 
@@ -113,10 +102,8 @@ class Node:
 @contextlib.asynccontextmanager
 async def connect(endpoint: str | None) -> AsyncIterator[Node]:
     """Connect to a CRI server: the endpoint given, else the environment's, else the usual socket."""
-    chosen = endpoint or os.environ.get(ENDPOINT_VARIABLE) or DEFAULT_ENDPOINT
-    target = chosen if "://" in chosen else f"unix://{chosen}"
-    async with grpc.aio.insecure_channel(target, options=_OPTIONS) as channel:
-        yield Node(chosen, RuntimeServiceStub(channel), ImageServiceStub(channel))
+    async with CriClient(endpoint or os.environ.get(ENDPOINT_VARIABLE) or DEFAULT_ENDPOINT) as client:
+        yield Node(client)
 
 
 def container_named(containers: Iterable[cri.Container], name: str | None) -> cri.Container:

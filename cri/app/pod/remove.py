@@ -27,15 +27,19 @@ async def remove_pod(node: Node, pod: cri.PodSandbox, grace_seconds: int | None 
 async def remove_sandbox(node: Node, sandbox_id: str, directory: str) -> None:
     """Remove a sandbox with what is in it, and the tool's own directory; each where it is not empty."""
     if sandbox_id:
-        await node.call(node.runtime.StopPodSandbox, cri.StopPodSandboxRequest(pod_sandbox_id=sandbox_id))
-        await node.call(node.runtime.RemovePodSandbox, cri.RemovePodSandboxRequest(pod_sandbox_id=sandbox_id))
+        await node.call(
+            node.client.runtime.StopPodSandbox, cri.StopPodSandboxRequest(pod_sandbox_id=sandbox_id)
+        )
+        await node.call(
+            node.client.runtime.RemovePodSandbox, cri.RemovePodSandboxRequest(pod_sandbox_id=sandbox_id)
+        )
     if directory:
         await asyncio.to_thread(shutil.rmtree, Path(directory), ignore_errors=True)
 
 
 async def _stop(node: Node, container_id: str, seconds: int) -> None:
     request = cri.StopContainerRequest(container_id=container_id, timeout=seconds)
-    await node.call(node.runtime.StopContainer, request, CALL_SECONDS + seconds)
+    await node.call(node.client.runtime.StopContainer, request, CALL_SECONDS + seconds)
 
 
 def _grace(container: cri.Container) -> int:

@@ -60,21 +60,21 @@ async def _refuse_namesake(node: Node, pod: PodPlan) -> None:
 async def _image(node: Node, pod: PodPlan, image: str, policy: str, steps: Steps) -> None:
     async with steps.step(f"image {image}") as step:
         spec = cri.ImageSpec(image=image, user_specified_image=image, runtime_handler=pod.runtime_handler)
-        answer = await node.call(node.images.ImageStatus, cri.ImageStatusRequest(image=spec))
+        answer = await node.call(node.client.image.ImageStatus, cri.ImageStatusRequest(image=spec))
         if answer.HasField("image") and policy != "Always":
             step.result = f"present, {_size(answer.image.size)}"
             return
         if policy == "Never":
             raise NotFound(f"image {image} is absent and its imagePullPolicy is Never")
         request = cri.PullImageRequest(image=spec, sandbox_config=pod.sandbox)
-        await node.call(node.images.PullImage, request, None)
-        answer = await node.call(node.images.ImageStatus, cri.ImageStatusRequest(image=spec))
+        await node.call(node.client.image.PullImage, request, None)
+        answer = await node.call(node.client.image.ImageStatus, cri.ImageStatusRequest(image=spec))
         step.result = f"pulled, {_size(answer.image.size)}"
 
 
 async def _sandbox(node: Node, pod: PodPlan) -> str:
     request = cri.RunPodSandboxRequest(config=pod.sandbox, runtime_handler=pod.runtime_handler)
-    return (await node.call(node.runtime.RunPodSandbox, request, SANDBOX_SECONDS)).pod_sandbox_id
+    return (await node.call(node.client.runtime.RunPodSandbox, request, SANDBOX_SECONDS)).pod_sandbox_id
 
 
 async def _start(node: Node, pod: PodPlan, sandbox_id: str, container: ContainerPlan, steps: Steps) -> str:
@@ -82,9 +82,11 @@ async def _start(node: Node, pod: PodPlan, sandbox_id: str, container: Container
         request = cri.CreateContainerRequest(
             pod_sandbox_id=sandbox_id, config=container.config, sandbox_config=pod.sandbox
         )
-        container_id = (await node.call(node.runtime.CreateContainer, request)).container_id
+        container_id = (await node.call(node.client.runtime.CreateContainer, request)).container_id
     async with steps.step(f"start {container.name}") as step:
-        await node.call(node.runtime.StartContainer, cri.StartContainerRequest(container_id=container_id))
+        await node.call(
+            node.client.runtime.StartContainer, cri.StartContainerRequest(container_id=container_id)
+        )
         step.result = container_id[:13]
     return container_id
 
