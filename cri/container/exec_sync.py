@@ -19,7 +19,7 @@ import structlog
 from api.containerd import PROCESS_TYPE_URL, Exit, TypedValue
 from api.containerd import errors as containerd_errors
 from cri.concurrency.supervision import shielded
-from cri.container.output import OutputCollector
+from cri.container.output import OutputCollector, fitting
 from cri.errors import DeadlineExceeded, FailedPrecondition
 from cri.linux import fifo
 from cri.linux.sessions import kill_session
@@ -74,7 +74,7 @@ async def exec_sync(
             await shielded(
                 _clean_up(engine, container, exec_id), f"clean up exec {exec_id[:13]}", CLEAN_UP_SECONDS
             )
-        return ExecResult(stdout.collected, stderr.collected, exit_.status)
+        return ExecResult(*fitting(stdout.collected, stderr.collected), exit_.status)
 
 
 async def _begin(

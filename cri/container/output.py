@@ -14,7 +14,22 @@ if TYPE_CHECKING:
 
 MOST_BYTES = 16 << 20
 """CRI: ExecSync drops what goes beyond, without an error."""
+ANSWER_BYTES = MOST_BYTES - (4 << 10)
+"""What both streams may have together: kubelet and crictl refuse answers over 16 MiB whole."""
 BLOCK_BYTES = 256 << 10
+
+
+def fitting(stdout: bytes, stderr: bytes) -> tuple[bytes, bytes]:
+    """The two cut so that they fit into one answer; the longer one gives first."""
+    over = len(stdout) + len(stderr) - ANSWER_BYTES
+    if over <= 0:
+        return stdout, stderr
+    half = ANSWER_BYTES // 2
+    if len(stderr) <= half:
+        return stdout[: ANSWER_BYTES - len(stderr)], stderr
+    if len(stdout) <= half:
+        return stdout, stderr[: ANSWER_BYTES - len(stdout)]
+    return stdout[:half], stderr[:half]
 
 
 class OutputCollector:

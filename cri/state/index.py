@@ -28,8 +28,9 @@ class Index(Generic[T]):
     """All live objects of one noun, in order of arrival."""
 
     def __init__(self, noun: str) -> None:
-        """`noun` is what error messages call the objects ("container")."""
+        """`noun` is what error messages call the objects ("pod sandbox"); CRI's field is `pod_sandbox_id`."""
         self._noun = noun
+        self._field = f"{noun.replace(' ', '_')}_id"
         self._objects: dict[str, T] = {}
 
     def __len__(self) -> int:
@@ -55,7 +56,7 @@ class Index(Generic[T]):
         Raises InvalidArgument if several ids begin with the prefix, or it is empty.
         """
         if not identifier:
-            raise InvalidArgument(f"{self._noun} id is empty")
+            raise InvalidArgument(f"{self._field} is empty")
         exact = self._objects.get(identifier)
         if exact is not None:
             return exact

@@ -45,6 +45,7 @@ netns_mounts_under_state_dir = true
 max_container_log_line_size = {self.max_container_log_line_size}
 
 [cni]
+plugin_timeout = "8s"
 bin_dir = {json.dumps(self.cni_bin_dir)}
 conf_dir = {json.dumps(self.cni_conf_dir)}
 

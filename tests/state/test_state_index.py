@@ -43,7 +43,7 @@ def test_an_ambiguous_prefix_is_refused():
 def test_unknown_and_empty_ids():
     with pytest.raises(NotFound, match="container 'x' does not exist"):
         index("ab").get("x")
-    with pytest.raises(InvalidArgument, match="container id is empty"):
+    with pytest.raises(InvalidArgument, match="container_id is empty"):
         index("ab").get("")
     assert index("ab").find("x") is None
 
