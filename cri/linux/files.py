@@ -10,6 +10,7 @@ import tempfile
 from typing import TYPE_CHECKING, Final
 
 from cri.linux import syscalls as sys
+from cri.linux.foreign_root import open_in_root
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -71,24 +72,22 @@ def open_beneath(root: Path, relative: str) -> int:
 
     Raises FileNotFoundError, or ELOOP for magic links; never leaves `root`.
     """
-    with _directory(root) as directory:
-        return sys.openat2(
-            directory,
-            relative,
-            flags=os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY,
-            resolve=sys.RESOLVE_IN_ROOT | sys.RESOLVE_NO_MAGICLINKS,
-        )
+    return open_in_root(root, relative, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY)
 
 
 def read_beneath(root: Path, relative: str, limit: int = READ_LIMIT) -> bytes:
     """The content of a regular file below `root` (see `open_beneath`). Raises EFBIG above `limit` bytes."""
-    with os.fdopen(open_beneath(root, relative), "rb") as file:
-        found = os.fstat(file.fileno())
-        if not stat.S_ISREG(found.st_mode):
-            raise OSError(errno.EINVAL, "not a regular file", str(root / relative.lstrip("/")))
-        content = file.read(limit + 1)
+    name = str(root / relative.lstrip("/"))
+    descriptor = open_beneath(root, relative)
+    try:
+        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+            raise OSError(errno.EINVAL, "not a regular file", name)
+        with open(descriptor, "rb", closefd=False) as file:
+            content = file.read(limit + 1)
+    finally:
+        os.close(descriptor)
     if len(content) > limit:
-        raise OSError(errno.EFBIG, os.strerror(errno.EFBIG), str(root / relative.lstrip("/")))
+        raise OSError(errno.EFBIG, os.strerror(errno.EFBIG), name)
     return content
 
 

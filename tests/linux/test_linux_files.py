@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from cri.linux import fifo, files, filesystem
+from cri.linux import fifo, files, filesystem, foreign_root
 
 
 def test_a_fifo_has_exactly_its_mode_and_is_kept(tmp_path):
@@ -106,6 +106,17 @@ def test_appending_follows_no_link(tmp_path):
     assert not (tmp_path.parent / "escaped").exists()
 
 
+@pytest.fixture(params=["openat2", "an older kernel"])
+def kernel(request, monkeypatch):
+    if request.param != "openat2":
+
+        def refuse(*_, **__):
+            raise OSError(errno.ENOSYS, "no openat2")
+
+        monkeypatch.setattr(foreign_root.sys, "openat2", refuse)
+
+
+@pytest.mark.usefixtures("kernel")
 def test_reading_stays_inside_the_root(tmp_path):
     root = tmp_path / "root"
     (root / "usr/etc").mkdir(parents=True)
@@ -121,6 +132,41 @@ def test_reading_stays_inside_the_root(tmp_path):
         files.read_beneath(root, "etc/group")
 
 
+@pytest.mark.usefixtures("kernel")
+def test_links_of_a_foreign_root(tmp_path):
+    (tmp_path / "a/b").mkdir(parents=True)
+    (tmp_path / "a/file").write_text("file")
+    for name, target in [
+        ("a/b/up", "../file"),
+        ("a/b/absolute", "/a/file"),
+        ("a/b/twice", "up"),
+        ("a/b/directory", "/a/./b/../"),
+        ("a/loop", "loop"),
+        ("a/b/beyond", "/../../.././a//file"),
+    ]:
+        (tmp_path / name).symlink_to(target)
+    for path in (
+        "a/file",
+        "/a/file",
+        "a/b/up",
+        "a/b/absolute",
+        "a/b/twice",
+        "a/b/directory/file",
+        "a/b/beyond",
+    ):
+        assert files.read_beneath(tmp_path, path) == b"file", path
+    for path, number in [
+        ("a/loop", errno.ELOOP),
+        ("a/file/below", errno.ENOTDIR),
+        ("a/missing/file", errno.ENOENT),
+        ("a", errno.EINVAL),
+    ]:
+        with pytest.raises(OSError) as refused:  # noqa: PT011
+            files.read_beneath(tmp_path, path)
+        assert refused.value.errno == number, path
+
+
+@pytest.mark.usefixtures("kernel")
 def test_reading_refuses_what_is_no_small_plain_file(tmp_path):
     os.mkfifo(tmp_path / "fifo")
     (tmp_path / "big").write_bytes(b"x" * 11)
