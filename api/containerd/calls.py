@@ -15,8 +15,8 @@ from __future__ import annotations
 import asyncio
 import math
 import time
-from collections.abc import AsyncGenerator, Callable
-from typing import Generic, NoReturn, TypeVar
+from collections.abc import Callable
+from typing import Any, Generic, NoReturn, Self, TypeVar
 from urllib.parse import quote
 
 import grpc
@@ -204,37 +204,69 @@ class ServerStream(Generic[Request, Response]):
         self._service = service
         self._method = method
 
-    def __call__(
-        self, request: Request, timeout: float | None = NO_DEADLINE
-    ) -> AsyncGenerator[Response, None]:
-        """Start the call now and yield its responses; closing the generator cancels it."""
+    def __call__(self, request: Request, timeout: float | None = NO_DEADLINE) -> Responses[Response]:
+        """Start the call at once and give its responses."""
         link = self._link
         try:
             call = self._call(request, timeout=grpc_timeout(timeout, link.timeout), metadata=link.metadata)
         except grpc.aio.UsageError as error:
             raise link.broken(self._service, self._method) from error
-        return self._responses(call)
+        return Responses(link, call, self._service, self._method)
 
-    async def _responses(
-        self, call: grpc.aio.UnaryStreamCall[Request, Response]
-    ) -> AsyncGenerator[Response, None]:
-        link = self._link
-        began = time.perf_counter()
-        code = "CANCELLED"
+
+class Responses(Generic[Response]):
+    """The responses of one call, to be iterated over once.
+
+    Not a generator, because closing one that was never iterated over would not run its clean-up, and the call
+    would go on. Whoever may stop early says so with `aclose`; cancelling a wait for the next response ends the
+    call as well.
+    """
+
+    __slots__ = ("_began", "_call", "_ended", "_iterator", "_link", "_method", "_service")
+
+    def __init__(
+        self, link: Link, call: grpc.aio.UnaryStreamCall[Any, Response], service: str, method: str
+    ) -> None:
+        self._link = link
+        self._call = call
+        self._service = service
+        self._method = method
+        self._iterator = aiter(call)
+        self._began = time.perf_counter()
+        self._ended = False
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> Response:
+        """The next response. Raises ContainerdError, StopAsyncIteration at the end or after `aclose`."""
+        if self._ended:
+            raise StopAsyncIteration
         try:
-            async for response in call:
-                yield response
-            code = "OK"
-        except grpc.aio.AioRpcError as status:
-            code = status.code().name
-            raise link.error(self._service, self._method, status) from None
-        except asyncio.CancelledError as error:
-            if link.closed and not being_cancelled():
-                raise link.broken(self._service, self._method) from error
+            return await anext(self._iterator)
+        except StopAsyncIteration:
+            self._end("OK")
             raise
-        finally:
-            call.cancel()
-            link.finished(self._service, self._method, code, began)
+        except grpc.aio.AioRpcError as status:
+            self._end(status.code().name)
+            raise self._link.error(self._service, self._method, status) from None
+        except asyncio.CancelledError as error:
+            if self._ended and not being_cancelled():
+                raise StopAsyncIteration from None
+            self._end("CANCELLED")
+            if self._link.closed and not being_cancelled():
+                raise self._link.broken(self._service, self._method) from error
+            raise
+
+    async def aclose(self) -> None:
+        """Cancel the call unless it has ended."""
+        self._end("CANCELLED")
+
+    def _end(self, code: str) -> None:
+        if not self._ended:
+            self._ended = True
+            self._call.cancel()
+            self._link.finished(self._service, self._method, code, self._began)
 
 
 def being_cancelled() -> bool:

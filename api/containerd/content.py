@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from contextlib import asynccontextmanager
+from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -85,8 +85,9 @@ class Content:
         Raises NotFound, OutOfRange (offset past the end).
         """
         request = content_pb2.ReadContentRequest(digest=digest, offset=offset, size=size)
-        async for block in self._read(request, timeout):
-            yield block.data
+        async with aclosing(self._read(request, timeout)) as blocks:
+            async for block in blocks:
+                yield block.data
 
     async def read_all(self, digest: str, limit: int, *, timeout: float = NO_DEADLINE) -> bytes:
         """A whole blob of at most `limit` bytes. Raises NotFound; ResourceExhausted if it is larger."""

@@ -17,12 +17,12 @@ from google.protobuf import message_factory
 from google.protobuf.message import DecodeError, Message
 
 from api.containerd import times, typed_value
-from api.containerd.calls import NO_DEADLINE, Link, ServerStream, Unary
+from api.containerd.calls import NO_DEADLINE, Link, Responses, ServerStream, Unary
+from api.containerd.errors import ContainerdError
 from api.containerd.typed_value import TypedValue
 from api.wire.containerd import event_types_pb2, events_pb2, events_pb2_grpc, images_pb2, types_pb2
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator
     from types import TracebackType
 
 MARKER_TOPIC = "/subscription/ready"
@@ -70,7 +70,10 @@ class Subscription:
         return self
 
     async def __anext__(self) -> Event:
-        """The next event. Raises Unavailable when the daemon goes away, StopAsyncIteration after `aclose`."""
+        """The next event. Raises Unavailable when the daemon goes away, StopAsyncIteration after `aclose`.
+
+        Cancelling the wait ends the subscription.
+        """
         if self._early:
             return self._early.popleft()
         while True:
@@ -93,18 +96,28 @@ class Subscription:
         To be called before iterating. Raises ContainerdError; the deadline of an unanswering daemon is the
         client's default for unary calls.
         """
-        async with asyncio.TaskGroup() as group:
-            marking = group.create_task(self._mark(), name="mark event subscription")
-            async for envelope in self._envelopes:
-                if envelope.topic == self._marker:
-                    break
-                if not envelope.topic.startswith(MARKER_TOPIC):
-                    self._early.append(_from_wire(envelope))
-            marking.cancel()
+        try:
+            async with asyncio.TaskGroup() as group:
+                marking = group.create_task(self._mark(), name="mark event subscription")
+                await self._read_until_marked()
+                marking.cancel()
+        except BaseExceptionGroup as failures:
+            refusals, others = failures.split(ContainerdError)
+            if refusals is None or others is not None:
+                raise
+            # Both sides of the conversation may have failed, of one cause.
+            raise refusals.exceptions[0] from None
 
     async def aclose(self) -> None:
         """End the subscription."""
         await self._envelopes.aclose()
+
+    async def _read_until_marked(self) -> None:
+        async for envelope in self._envelopes:
+            if envelope.topic == self._marker:
+                return
+            if not envelope.topic.startswith(MARKER_TOPIC):
+                self._early.append(_from_wire(envelope))
 
     async def _mark(self) -> None:
         while True:
@@ -132,7 +145,7 @@ class Events:
         request = events_pb2.PublishRequest(topic=topic, event=typed_value.to_wire(event))
         await self._publish(request, timeout)
 
-    def open(self, filters: tuple[str, ...]) -> AsyncGenerator[types_pb2.Envelope, None]:
+    def open(self, filters: tuple[str, ...]) -> Responses[types_pb2.Envelope]:
         """The bare stream below a Subscription."""
         return self._subscribe(events_pb2.SubscribeRequest(filters=filters), NO_DEADLINE)
 

@@ -110,9 +110,10 @@ class Leases:
             every_label[EXPIRE_LABEL] = _rfc3339_from_now(expires_in)
         try:
             await self.create(lease_id, every_label)
-        except asyncio.CancelledError:
-            # The daemon may have made it before it heard of the cancellation.
-            await self._let_go(lease_id)
+        except (ContainerdError, asyncio.CancelledError):
+            # The daemon may have made it all the same. Under a given ID it may be another's, which stays.
+            if id is None:
+                await self._let_go(lease_id)
             raise
         try:
             yield self._under(lease_id)
@@ -139,7 +140,11 @@ class Leases:
         except NotFound:
             pass
         except ContainerdError as error:
-            log.warning("lease not deleted, it stays until it expires", lease=lease_id, error=str(error))
+            log.warning(
+                "lease not deleted, it stays until it expires if it has an expiry",
+                lease=lease_id,
+                error=str(error),
+            )
 
     async def list(self, *filters: str, timeout: float | None = None) -> list[Lease]:
         """The leases that match any of the filters (`id==...`, `labels."key"==value`)."""

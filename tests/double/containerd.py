@@ -259,6 +259,13 @@ class ContainerdDouble:
         version_pb2_grpc.add_VersionServicer_to_server(VersionService(), server)
 
 
+async def until(condition: Callable[[], bool], seconds: float = 5.0) -> None:
+    """Wait until something in the double has come true; TimeoutError if it does not."""
+    async with asyncio.timeout(seconds):
+        while not condition():  # noqa: ASYNC110 - conditions over plain data have no event
+            await asyncio.sleep(0.001)
+
+
 def _refuse(code: grpc.StatusCode, message: str) -> Callable[[], Awaitable[None]]:
     async def refuse() -> NoReturn:
         raise Refusal(code, message)

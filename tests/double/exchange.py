@@ -20,6 +20,11 @@ class Exchange:
         self.published: list[types_pb2.Envelope] = []
         self._subscribers: dict[asyncio.Queue[types_pb2.Envelope], Predicate] = {}
 
+    @property
+    def subscribers(self) -> int:
+        """How many subscriptions there are."""
+        return len(self._subscribers)
+
     def publish(self, namespace: str, topic: str, event: Message) -> None:
         """Send a message of `event_types_pb2` under its bare type name."""
         name = event.DESCRIPTOR.full_name
