@@ -8,7 +8,7 @@ mistake is found here, when the file is read, instead of when the first pod need
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from cri.network.documents import Json, JsonError, JsonObject, decode_object, encode
@@ -57,6 +57,8 @@ class NetworkList:
     """The list as JSON, for the cache and the sandbox record."""
     disable_check: bool = False
     disable_gc: bool = False
+    offered: tuple[str, ...] = ()
+    """The versions that we know of those it offers, oldest first; `cni_version` is the last unless negotiated."""
 
     @property
     def has_check(self) -> bool:
@@ -88,15 +90,24 @@ def parse_list(data: bytes, source: Path | str) -> NetworkList:
     plugins = document.get("plugins")
     if not isinstance(plugins, list) or not plugins:
         raise ConfigurationError(source, "'plugins' must be a non-empty array of plugin configurations")
+    offered = _versions(document, source)
     return NetworkList(
         name=_network_name(document, source),
-        cni_version=_version(document, source),
+        cni_version=offered[-1],
         plugins=tuple(_plugin(item, f"plugins[{index}]", source) for index, item in enumerate(plugins)),
         source=str(source),
         config=data,
         disable_check=_boolean(document, "disableCheck", source),
         disable_gc=_boolean(document, "disableGC", source),
+        offered=offered,
     )
+
+
+def at_version(network: NetworkList, version: str) -> NetworkList:
+    """The same list speaking one of the versions that it offers, also when it is read back from a record."""
+    document = decode_object(network.config)
+    document.pop("cniVersions", None)
+    return replace(network, cni_version=version, config=encode(document | {"cniVersion": version}))
 
 
 def parse_stored(data: bytes, source: Path | str) -> NetworkList:
@@ -113,7 +124,8 @@ def _parse_single(data: bytes, source: Path | str) -> NetworkList:
         )
     plugin = _plugin(document, "", source)
     name = _network_name(document, source)
-    version = _version(document, source)
+    offered = _versions(document, source)
+    version = offered[-1]
     upgraded: JsonObject = {"name": name, "cniVersion": version, "plugins": [document]}
     return NetworkList(
         name=name, cni_version=version, plugins=(plugin,), source=str(source), config=encode(upgraded)
@@ -173,19 +185,19 @@ def _capabilities(item: JsonObject, prefix: str, source: Path | str) -> frozense
     return frozenset(name for name, wanted in capabilities.items() if wanted)
 
 
-def _version(document: JsonObject, source: Path | str) -> str:
-    """The version to talk: the highest that we know of `cniVersion` and `cniVersions`."""
+def _versions(document: JsonObject, source: Path | str) -> tuple[str, ...]:
+    """What `cniVersion` and `cniVersions` offer and we know, oldest first; never empty."""
     single = document.get("cniVersion")
     several = document.get("cniVersions")
     if several is None:
-        return OLDEST_VERSION if single is None or single == "" else _known_version(single, source)
+        return (OLDEST_VERSION if single is None or single == "" else _known_version(single, source),)
     if not isinstance(several, list) or not all(isinstance(version, str) for version in several):
         raise ConfigurationError(source, "'cniVersions' must be an array of strings")
     offered: Sequence[Json] = [*several, *([] if single is None else [single])]
-    known = [version for version in VERSIONS if version in offered]
+    known = tuple(version for version in VERSIONS if version in offered)
     if not known:
         raise ConfigurationError(source, f"none of its 'cniVersions' is known here ({', '.join(VERSIONS)})")
-    return known[-1]
+    return known
 
 
 def _known_version(version: Json, source: Path | str) -> str:

@@ -7,7 +7,7 @@ demand only: while nobody asks for the status, no plugin is run.
 from __future__ import annotations
 
 import asyncio
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import structlog
@@ -15,6 +15,7 @@ import structlog
 from cri.errors import CriError, Unavailable
 from cri.network.directory import Scan, scan
 from cri.network.list_execution import ListExecution
+from cri.network.plugin_versions import PluginVersions
 from cri.network.status import NetworkStatus, network_status
 from cri.network.watch import DirectoryWatch
 
@@ -50,6 +51,8 @@ class LiveConfiguration:
     def __init__(self, settings: NetworkSettings, invoker: PluginInvoker) -> None:
         self._settings = settings
         self._invoker = invoker
+        self._versions = PluginVersions(invoker, settings.bin_dirs)
+        self._loading = asyncio.Lock()
         self._scan: Scan | None = None
         self._verdict: _Verdict | None = None
         self._verdict_wanted = asyncio.Event()
@@ -72,7 +75,12 @@ class LiveConfiguration:
 
     async def load(self) -> None:
         """Look at the directory now."""
-        found = await asyncio.to_thread(scan, self._settings)
+        async with self._loading:  # so that a slow look never replaces a later one
+            found = await asyncio.to_thread(scan, self._settings)
+            networks = [await self._versions.negotiated(network) for network in found.networks]
+            self._take(replace(found, networks=tuple(networks)))
+
+    def _take(self, found: Scan) -> None:
         if found == self._scan:
             return
         self._scan = found

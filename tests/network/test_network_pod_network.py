@@ -5,6 +5,7 @@ import contextlib
 import json
 from collections.abc import AsyncIterator
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 from scripted_plugins import RESULT, ScriptedPlugins, eventually
@@ -316,3 +317,41 @@ async def test_the_description_has_containerds_shape(plugins: ScriptedPlugins) -
         "ipam": {"type": "host-local"},
         "dns": {},
     }
+
+
+async def test_the_version_is_one_that_the_plugins_speak(plugins: ScriptedPlugins) -> None:
+    says = '[ $CNI_COMMAND = VERSION ] && { echo \'{"supportedVersions":["0.3.1","0.4.0","1.0.0"]}\'; exit; }'
+    plugins.plugin("bridge", body=says)
+    plugins.plugin("silent", body="[ $CNI_COMMAND = VERSION ] && exit 1")
+    plugins.network("10-a.conflist", "pods", "bridge", "silent", cniVersions=["0.4.0", "1.0.0", "1.1.0"])
+    network = PodNetwork(plugins.settings())
+    for _ in range(3):
+        await network.load()
+    assert sorted(plugins.order()) == ["bridge VERSION dummy", "silent VERSION dummy"], "each is asked once"
+    attached = await network.attach(POD)
+    assert plugins.stdin("bridge", "ADD")["cniVersion"] == "1.0.0"
+    await network.detach(POD, attached)
+    assert plugins.stdin("bridge", "DEL")["cniVersion"] == "1.0.0", "DEL speaks what ADD spoke"
+
+    plugins.plugin("bridge", body=says.replace("1.0.0", "7.0.0") + "\n# another program")
+    await network.load()
+    attached = await network.attach(POD)
+    assert plugins.stdin("bridge", "ADD")["cniVersion"] == "0.4.0", (
+        "a program that was replaced is asked again"
+    )
+    (plugins.bin_dir / "bridge").unlink()
+    plugins.plugin("bridge", body=says)
+    await network.load()
+    await network.detach(POD, attached)
+    assert plugins.stdin("bridge", "DEL")["cniVersion"] == "0.4.0", "DEL speaks what ADD spoke"
+
+
+async def test_debians_plugins_get_the_version_that_they_speak(plugins: ScriptedPlugins) -> None:
+    plugins.network(
+        "10-a.conflist", "pods", "bridge", "portmap", version="0.4.0", cniVersions=["1.0.0", "1.1.0"]
+    )
+    network = PodNetwork(plugins.settings(bin_dirs=(Path("/usr/lib/cni"),)))
+    await network.load()
+    described = json.loads(json.dumps(network.describe()))
+    assert described["Networks"][0]["Config"]["CNIVersion"] == "1.0.0"
+    assert network.status().ready
