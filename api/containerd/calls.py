@@ -235,6 +235,11 @@ class Responses(Generic[Response]):
         self._began = time.perf_counter()
         self._ended = False
 
+    @property
+    def ended(self) -> bool:
+        """Whether nothing more will come."""
+        return self._ended
+
     def __aiter__(self) -> Self:
         return self
 
@@ -251,7 +256,7 @@ class Responses(Generic[Response]):
             self._end(status.code().name)
             raise self._link.error(self._service, self._method, status) from None
         except asyncio.CancelledError as error:
-            if self._ended and not being_cancelled():
+            if self.ended and not being_cancelled():  # closed by another task meanwhile
                 raise StopAsyncIteration from None
             self._end("CANCELLED")
             if self._link.closed and not being_cancelled():

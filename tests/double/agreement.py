@@ -39,6 +39,7 @@ LAYER_TYPE = "application/vnd.oci.image.layer.v1.tar+gzip"
 RUNTIME = "io.containerd.runc.v2"
 BUSYBOX = Path("/bin/busybox")
 DEADLINE_SECONDS = 20.0
+CGROUP_PARENT = "/containerd-agreement"
 
 
 @dataclass(slots=True)
@@ -341,7 +342,7 @@ def oci_spec(container_id: str, args: Sequence[str]) -> TypedValue:
             "root": {"path": "rootfs"},
             "mounts": [{"destination": "/proc", "type": "proc", "source": "proc"}],
             "linux": {
-                "cgroupsPath": f"/containerd-agreement/{container_id}",
+                "cgroupsPath": f"{CGROUP_PARENT}/{container_id}",
                 "namespaces": [{"type": kind} for kind in ("pid", "mount", "ipc", "uts")],
             },
         },
