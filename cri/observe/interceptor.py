@@ -150,12 +150,11 @@ class _Call:
     def _end(self, code: str) -> None:
         seconds = time.monotonic() - self._began
         self._metrics.rpc_ended(self._method, code, seconds)
-        rounded = round(seconds, 4)
         if code == "OK":
-            log.debug("call answered", code=code, seconds=rounded)
+            log.debug("call answered", seconds=seconds)
             return
         write = log.error if code in _OUR_FAULT else log.info
-        write("call refused", code=code, seconds=rounded, message=_details(self._context))
+        write("call refused", code=code, seconds=round(seconds, 4), message=_details(self._context))
 
 
 _PROCESS = secrets.token_hex(2)

@@ -3,7 +3,7 @@
 Metrics are defined here and (those read by callback) in `cri.observe.snapshots`, nowhere else, so that
 dashboards and rules can be checked against one place. Names follow the Prometheus conventions (base units,
 `_total` on counters) below the prefix `cri_shim_`. No label holds a pod, container or image name; labels
-whose values come from outside are capped by `BoundedValues`.
+whose values come from outside go through `Capped`.
 
 Code that measures calls the methods (`containerd_call`, `cni_call`, ...) and never sees a Prometheus object.
 """
@@ -19,7 +19,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Info
 from prometheus_client.gc_collector import GCCollector
 from prometheus_client.process_collector import ProcessCollector
 
-from cri.observe.bounded import BoundedValues, task_kind
+from cri.observe.capped import Capped, task_kind
 from cri.observe.snapshots import PREFIX, Snapshots
 from cri.observe.versions import version_of
 
@@ -34,11 +34,12 @@ STAGE_SECONDS = (0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0,
 PULL_SECONDS = (0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0, 900.0)
 LAG_SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5)
 
-MOST_OPERATIONS = 60
-MOST_STAGE_NAMES = 120
-MOST_PLUGINS = 50
-MOST_METHODS = 200
-MOST_TASK_KINDS = 60
+# Caps on label combinations, well above what an honest server has.
+MOST_RPCS = 600
+MOST_CONTAINERD_CALLS = 600
+MOST_CNI_CALLS = 200
+MOST_STAGES = 1000
+MOST_NAMES = 100
 
 
 class Metrics:
@@ -50,6 +51,7 @@ class Metrics:
         self.registry = CollectorRegistry(auto_describe=True) if registry is None else registry
         self.snapshots = Snapshots()
         self._define_calls()
+        self._define_stages()
         self._define_images()
         self._define_process()
         self.registry.register(self.snapshots)
@@ -58,69 +60,94 @@ class Metrics:
 
     def _define_calls(self) -> None:
         registry = self.registry
-        self._method = BoundedValues(MOST_METHODS)
-        self._containerd_method = BoundedValues(MOST_METHODS)
-        self._plugin = BoundedValues(MOST_PLUGINS)
-        self._operation = BoundedValues(MOST_OPERATIONS)
-        self._stage = BoundedValues(MOST_STAGE_NAMES)
-        self._rpcs = Counter(
-            f"{PREFIX}_rpcs",
-            "CRI calls answered, by method and gRPC code.",
-            ["method", "code"],
-            registry=registry,
+        self._rpcs = Capped(
+            Counter(
+                f"{PREFIX}_rpcs",
+                "CRI calls answered, by method and gRPC code.",
+                ["method", "code"],
+                registry=registry,
+            ),
+            MOST_RPCS,
         )
-        self._rpc_seconds = Histogram(
-            f"{PREFIX}_rpc_duration_seconds",
-            "Time from the arrival of a CRI call to its answer.",
-            ["method"],
-            buckets=CALL_SECONDS,
-            registry=registry,
+        self._rpc_seconds = Capped(
+            Histogram(
+                f"{PREFIX}_rpc_duration_seconds",
+                "Time from the arrival of a CRI call to its answer.",
+                ["method"],
+                buckets=CALL_SECONDS,
+                registry=registry,
+            ),
+            MOST_NAMES,
         )
-        self._rpcs_in_flight = Gauge(
-            f"{PREFIX}_rpcs_in_flight",
-            "CRI calls that have not been answered.",
-            ["method"],
-            registry=registry,
+        self._rpcs_in_flight = Capped(
+            Gauge(
+                f"{PREFIX}_rpcs_in_flight",
+                "CRI calls that have not been answered.",
+                ["method"],
+                registry=registry,
+            ),
+            MOST_NAMES,
         )
-        self._containerd_seconds = Histogram(
-            f"{PREFIX}_containerd_call_duration_seconds",
-            "Time of calls to containerd, successful or not.",
-            ["service", "method"],
-            buckets=CALL_SECONDS,
-            registry=registry,
+        self._containerd_seconds = Capped(
+            Histogram(
+                f"{PREFIX}_containerd_call_duration_seconds",
+                "Time of calls to containerd, successful or not.",
+                ["service", "method"],
+                buckets=CALL_SECONDS,
+                registry=registry,
+            ),
+            MOST_CONTAINERD_CALLS,
         )
-        self._containerd_errors = Counter(
-            f"{PREFIX}_containerd_call_errors",
-            "Calls to containerd that failed, by gRPC code.",
-            ["service", "method", "code"],
-            registry=registry,
+        self._containerd_errors = Capped(
+            Counter(
+                f"{PREFIX}_containerd_call_errors",
+                "Calls to containerd that failed, by gRPC code.",
+                ["service", "method", "code"],
+                registry=registry,
+            ),
+            MOST_CONTAINERD_CALLS,
         )
-        self._cni_seconds = Histogram(
-            f"{PREFIX}_cni_duration_seconds",
-            "Time of CNI plugin invocations.",
-            ["plugin", "verb"],
-            buckets=STAGE_SECONDS,
-            registry=registry,
+        self._cni_seconds = Capped(
+            Histogram(
+                f"{PREFIX}_cni_duration_seconds",
+                "Time of CNI plugin invocations.",
+                ["plugin", "verb"],
+                buckets=STAGE_SECONDS,
+                registry=registry,
+            ),
+            MOST_CNI_CALLS,
         )
-        self._cni_errors = Counter(
-            f"{PREFIX}_cni_errors",
-            "CNI plugin invocations that failed.",
-            ["plugin", "verb"],
-            registry=registry,
+        self._cni_errors = Capped(
+            Counter(
+                f"{PREFIX}_cni_errors",
+                "CNI plugin invocations that failed.",
+                ["plugin", "verb"],
+                registry=registry,
+            ),
+            MOST_CNI_CALLS,
         )
-        self._operation_seconds = Histogram(
-            f"{PREFIX}_operation_duration_seconds",
-            "Time of operations, by name and by how they ended (ok, error, cancelled).",
-            ["operation", "result"],
-            buckets=STAGE_SECONDS,
-            registry=registry,
+
+    def _define_stages(self) -> None:
+        registry = self.registry
+        self._operation_seconds = Capped(
+            Histogram(
+                f"{PREFIX}_operation_duration_seconds",
+                "Time of operations, by name and by how they ended (ok, error, cancelled).",
+                ["operation", "result"],
+                buckets=STAGE_SECONDS,
+                registry=registry,
+            ),
+            MOST_STAGES,
         )
-        self._stage_seconds = Histogram(
-            f"{PREFIX}_stage_duration_seconds",
-            "Time of the stages of operations.",
-            ["operation", "stage"],
-            buckets=STAGE_SECONDS,
-            registry=registry,
+        self._stage_seconds = Capped(
+            Histogram(
+                f"{PREFIX}_stage_duration_seconds",
+                "Time of the stages of operations.",
+                ["operation", "stage"],
+                buckets=STAGE_SECONDS,
+                registry=registry,
+            ),
+            MOST_STAGES,
         )
 
     def _define_images(self) -> None:
@@ -149,7 +176,6 @@ class Metrics:
 
     def _define_process(self) -> None:
         registry = self.registry
-        self._task_kind = BoundedValues(MOST_TASK_KINDS)
         self._events = Counter(
             f"{PREFIX}_events", "Container events produced, by type.", ["type"], registry=registry
         )
@@ -167,14 +193,20 @@ class Metrics:
             buckets=LAG_SECONDS,
             registry=registry,
         )
-        self._task_deaths = Counter(
-            f"{PREFIX}_task_deaths", "Background tasks that failed, by kind.", ["task"], registry=registry
+        self._task_deaths = Capped(
+            Counter(
+                f"{PREFIX}_task_deaths", "Background tasks that failed, by kind.", ["task"], registry=registry
+            ),
+            MOST_NAMES,
         )
-        self._leftovers = Counter(
-            f"{PREFIX}_rollback_leftovers",
-            "Undo steps that failed, by operation; the janitor tries them again.",
-            ["operation"],
-            registry=registry,
+        self._leftovers = Capped(
+            Counter(
+                f"{PREFIX}_rollback_leftovers",
+                "Undo steps that failed, by operation; the janitor tries them again.",
+                ["operation"],
+                registry=registry,
+            ),
+            MOST_NAMES,
         )
         self._containerd_up = Gauge(
             f"{PREFIX}_containerd_up", "1 while containerd answers, 0 while it does not.", registry=registry
@@ -190,37 +222,33 @@ class Metrics:
 
     def rpc_began(self, method: str) -> None:
         """Count a CRI call in; every call must be followed by one `rpc_ended`."""
-        self._rpcs_in_flight.labels(self._method(method)).inc()
+        self._rpcs_in_flight(method).inc()
 
     def rpc_ended(self, method: str, code: str, seconds: float) -> None:
         """Count a CRI call out; `code` is the gRPC code's name ("OK", "NOT_FOUND")."""
-        method = self._method(method)
-        self._rpcs_in_flight.labels(method).dec()
-        self._rpcs.labels(method, code).inc()
-        self._rpc_seconds.labels(method).observe(seconds)
+        self._rpcs_in_flight(method).dec()
+        self._rpcs(method, code).inc()
+        self._rpc_seconds(method).observe(seconds)
 
     def containerd_call(self, service: str, method: str, code: str, seconds: float) -> None:
         """Count one call to containerd: `service` "Containers", `method` "Create", `code` "OK"."""
-        method = self._containerd_method(method)
-        self._containerd_seconds.labels(service, method).observe(seconds)
+        self._containerd_seconds(service, method).observe(seconds)
         if code != "OK":
-            self._containerd_errors.labels(service, method, code).inc()
+            self._containerd_errors(service, method, code).inc()
 
     def cni_call(self, plugin: str, verb: str, seconds: float, *, failed: bool) -> None:
         """Count one run of a CNI plugin: `plugin` "bridge", `verb` "ADD"."""
-        plugin = self._plugin(plugin)
-        self._cni_seconds.labels(plugin, verb).observe(seconds)
+        self._cni_seconds(plugin, verb).observe(seconds)
         if failed:
-            self._cni_errors.labels(plugin, verb).inc()
+            self._cni_errors(plugin, verb).inc()
 
     def operation_finished(self, finished: Operation) -> None:
         """Count an operation and its stages; made for `cri.observe.stages.on_finished`."""
-        name = self._operation(finished.name)
         result = finished.outcome if finished.outcome in {"ok", "cancelled"} else "error"
-        self._operation_seconds.labels(name, result).observe(finished.seconds or 0.0)
+        self._operation_seconds(finished.name, str(result)).observe(finished.seconds or 0.0)
         for record in tuple(finished.stages):
             if record.seconds is not None:
-                self._stage_seconds.labels(name, self._stage(record.name)).observe(record.seconds)
+                self._stage_seconds(finished.name, record.name).observe(record.seconds)
 
     @contextmanager
     def image_pull(self) -> Iterator[None]:
@@ -262,11 +290,11 @@ class Metrics:
 
     def task_death(self, name: str, error: BaseException) -> None:
         """Count a failed background task; made for `Supervisor(on_death=...)`."""
-        self._task_deaths.labels(self._task_kind(task_kind(name))).inc()
+        self._task_deaths(task_kind(name)).inc()
 
     def rollback_leftover(self, operation: str, step: str, error: BaseException) -> None:
         """Count an undo step that failed; made for `UndoStack(on_leftover=...)`."""
-        self._leftovers.labels(self._operation(task_kind(operation))).inc()
+        self._leftovers(task_kind(operation)).inc()
 
     def containerd_up(self, *, up: bool) -> None:
         """State whether containerd answers."""

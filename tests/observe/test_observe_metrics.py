@@ -5,12 +5,13 @@ import re
 
 import aiohttp
 import pytest
+from prometheus_client import Counter
 from prometheus_client.parser import text_string_to_metric_families
 
 from cri.errors import InvalidArgument, Unavailable
 from cri.observe import stages
 from cri.observe.address import split_host_port
-from cri.observe.bounded import BoundedValues, task_kind
+from cri.observe.capped import Capped, task_kind
 from cri.observe.exposition import serve_metrics
 from cri.observe.metrics import Metrics
 from cri.observe.snapshots import LogTotals, ObjectCount, count_objects
@@ -115,8 +116,15 @@ def test_two_servers_in_one_process_do_not_meet():
 
 
 def test_labels_from_outside_are_capped():
-    cap = BoundedValues(2)
-    assert [cap(name) for name in ("a", "b", "c", "a", "d")] == ["a", "b", "other", "a", "other"]
+    counter = Counter("probe", "Probe.", ["plugin", "verb"], registry=None)
+    capped = Capped(counter, 2)
+    for plugin in ("a", "b", "c", "a", "d"):
+        capped(plugin, "ADD").inc()
+    (family,) = counter.collect()
+    counts = {
+        sample.labels["plugin"]: sample.value for sample in family.samples if sample.name == "probe_total"
+    }
+    assert counts == {"a": 2, "b": 1, "other": 2}
 
 
 @pytest.mark.parametrize(
