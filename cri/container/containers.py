@@ -10,6 +10,7 @@ from cri.container.exec_sync import ExecResult, exec_sync
 from cri.container.remove import remove_container
 from cri.container.start import start_container
 from cri.container.stop import stop_container
+from cri.container.update import update_container
 from cri.errors import InvalidArgument
 from cri.state.filters import container_matches
 from cri.state.records import container_name
@@ -70,6 +71,10 @@ class Containers:
         container = self._node.containers.find(identifier)
         if container is not None:
             await remove_container(self._engine, self.get(identifier))
+
+    async def update(self, identifier: str, resources: criv1.LinuxContainerResources) -> None:
+        """Change the limits of a created or running container."""
+        await update_container(self._engine, self.get(identifier), resources)
 
     async def exec_sync(self, identifier: str, command: list[str], timeout_seconds: int) -> ExecResult:
         """Run a command to its end in a running container."""

@@ -16,11 +16,11 @@ from api.containerd import SPEC_TYPE_URL, TypedValue
 from api.containerd import Container as ContainerdContainer
 from cri.concurrency.undo import UndoStack
 from cri.container.log_path import absolute_log_path
-from cri.container.resources import effective_resources
 from cri.container.signals import signal_number, stop_signal
 from cri.container.spec import ContainerPlan, build_spec
 from cri.errors import FailedPrecondition, InvalidArgument, NotFound
 from cri.observe.stages import annotate, stage
+from cri.oci.resources import to_status
 from cri.oci.spec import to_json
 from cri.oci.user import container_user
 from cri.state.container import Container
@@ -100,7 +100,7 @@ async def _create(
             handler.snapshotter,
             process=to_json(spec["process"]),
             user=container_user(spec["process"]["user"]),
-            resources=effective_resources(config),
+            resources=to_status(spec),
         )
         with stage("record"):
             undo.push("delete record", lambda: ensure_deleted(engine.client.containers.delete(identifier)))

@@ -58,6 +58,13 @@ class ContainerCalls:
         )
 
     @rpc
+    async def UpdateContainerResources(
+        self, request: criv1.UpdateContainerResourcesRequest
+    ) -> criv1.UpdateContainerResourcesResponse:
+        await self.on.containers.update(request.container_id, request.linux)
+        return criv1.UpdateContainerResourcesResponse()
+
+    @rpc
     async def ExecSync(self, request: criv1.ExecSyncRequest) -> criv1.ExecSyncResponse:
         result = await self.on.containers.exec_sync(request.container_id, list(request.cmd), request.timeout)
         return criv1.ExecSyncResponse(stdout=result.stdout, stderr=result.stderr, exit_code=result.exit_code)
