@@ -48,13 +48,12 @@ async def dial(path: str) -> socket.socket:
     return client
 
 
-def check_hello(hello: protocol.Message) -> tuple[object, int]:
-    """`(instance, pid)` of the keeper. Raises ProtocolError when it speaks another version."""
+def check_hello(hello: protocol.Message) -> None:
+    """Raises ProtocolError when the keeper speaks another version."""
     if hello.get("hello") != protocol.VERSION:
         raise protocol.ProtocolError(
             f"log keeper speaks version {hello.get('hello')!r}, not {protocol.VERSION}"
         )
-    return hello.get("instance"), cast("int", hello.get("pid"))
 
 
 def answered_error(message: protocol.Message) -> CriError:
@@ -69,6 +68,7 @@ class Calls(asyncio.Protocol):
         self.lost = asyncio.Event()
         self.instance: object = None
         self.pid = 0
+        self.revision = 0
         self._decoder = protocol.FrameDecoder()
         self._transport: asyncio.Transport | None = None
         self._greeted: asyncio.Future[protocol.Message] = asyncio.get_running_loop().create_future()
@@ -77,7 +77,11 @@ class Calls(asyncio.Protocol):
 
     async def greet(self) -> None:
         """Wait for the keeper's hello. Raises ConnectionError or ProtocolError."""
-        self.instance, self.pid = check_hello(await self._greeted)
+        hello = await self._greeted
+        check_hello(hello)
+        self.instance = hello.get("instance")
+        self.pid = cast("int", hello.get("pid", 0))
+        self.revision = cast("int", hello.get("revision", 0))
 
     async def request(self, verb: str, **fields: object) -> object:
         """Ask and wait for the answer. Raises ConnectionError when the keeper is gone, or what it answers."""

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 from typing import TYPE_CHECKING, Final, cast
 
 import structlog
@@ -18,12 +19,12 @@ import structlog
 from cri.concurrency.supervision import shielded
 from cri.errors import CriError, Unavailable
 from cri.logs.calls import Calls, connect
-from cri.logs.protocol import ProtocolError
+from cri.logs.protocol import REVISION, ProtocolError
 from cri.logs.subscription import Subscription
 from cri.logs.values import Followed, PumpCounters
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Sequence
+    from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
     from pathlib import Path
 
 __all__ = ["Followed", "LogKeeper", "PumpCounters", "Subscription"]
@@ -54,7 +55,7 @@ class LogKeeper:
         self._instance: object = None
         self._closed = False
         self.restarts = 0
-        """How often the keeper was found dead and a new one taken into service."""
+        """How often a new keeper took the place of one that had died or was replaced."""
 
     @property
     def pid(self) -> int | None:
@@ -95,6 +96,27 @@ class LogKeeper:
         async with asyncio.timeout(REQUEST_SECONDS):
             await connection.lost.wait()
         await connection.close()
+
+    @property
+    def outdated(self) -> bool:
+        """The keeper that runs is older than this program; `replace` brings in a new one."""
+        return self._connection is not None and self._connection.revision < REVISION
+
+    async def replace(self) -> None:
+        """Put a new keeper process in the place of the running one; no byte is lost, subscriptions end.
+
+        Meanwhile containers write into their pipes, requests wait, and the FIFOs are held open here, so that
+        even the last words of a container that ends at this moment are kept. Counters begin anew.
+        """
+        async with self._connecting:
+            if self._connection is None or self._connection.lost.is_set():
+                return
+            wanted = await self._on_restart()
+            with _held(path for one in wanted for path in (one.stdout, one.stderr) if path is not None):
+                with contextlib.suppress(ConnectionError):
+                    await self._connection.request("shutdown")
+                await self._connection.lost.wait()
+                self._connection = await self._connect_and_follow()
 
     async def follow(self, followed: Followed) -> None:
         """Start following; returns when the read ends are open and the log file exists. Idempotent by id.
@@ -154,16 +176,19 @@ class LogKeeper:
             if self._closed:
                 raise Unavailable(f"the connection to the log keeper at {self._socket} is closed")
             if self._connection is None or self._connection.lost.is_set():
-                connection = await self._connect_or_start()
-                try:
-                    await self._follow_again(connection)
-                except ConnectionError:
-                    raise Unavailable(f"log keeper at {self._socket} died while it took over") from None
-                except BaseException:
-                    connection.abort()
-                    raise
-                self._connection = connection
+                self._connection = await self._connect_and_follow()
             return self._connection
+
+    async def _connect_and_follow(self) -> Calls:
+        connection = await self._connect_or_start()
+        try:
+            await self._follow_again(connection)
+        except ConnectionError:
+            raise Unavailable(f"log keeper at {self._socket} died while it took over") from None
+        except BaseException:
+            connection.abort()
+            raise
+        return connection
 
     async def _connect_or_start(self) -> Calls:
         try:
@@ -206,7 +231,7 @@ class LogKeeper:
         if self._instance is not None and self._instance != connection.instance:
             self.restarts += 1
             wanted = await self._on_restart()
-            log.warning("log keeper died, a new one takes over", pid=connection.pid, containers=len(wanted))
+            log.warning("a new log keeper takes over", pid=connection.pid, containers=len(wanted))
             for followed in wanted:
                 try:
                     await connection.request("follow", followed=followed.wire(), again=True)
@@ -214,6 +239,16 @@ class LogKeeper:
                     container = followed.container_id
                     log.warning("container not followed again", container=container, error=error.message)
         self._instance = connection.instance
+
+
+@contextlib.contextmanager
+def _held(paths: Iterable[Path]) -> Iterator[None]:
+    """Keep what is in these FIFOs: the kernel drops it when the last descriptor is closed."""
+    with contextlib.ExitStack() as stack:
+        for path in paths:
+            with contextlib.suppress(OSError):
+                stack.callback(os.close, os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC))
+        yield
 
 
 def _counters(fields: dict[str, object]) -> PumpCounters:

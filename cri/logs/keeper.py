@@ -10,6 +10,7 @@ containers).
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import os
 import resource
@@ -24,6 +25,7 @@ from cri.logs.loop import Keeper
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+NAME: Final = "cri-log-keeper"
 USAGE: Final = "usage: log-keeper --socket PATH [--detach]"
 _DESCRIPTORS: Final = 65536
 
@@ -47,7 +49,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     listener = _listen(path)
     if detach:
         _detach(f"{path}.log")
-    _raise_limits()
+    _settle_in()
     Keeper(listener, path, _signals()).run()
     return 0
 
@@ -96,7 +98,11 @@ def _detach(complaints: str) -> None:
     os.close(nothing)
 
 
-def _raise_limits() -> None:
+def _settle_in() -> None:
+    """A name in `ps`, the usual file modes, and as many descriptors as a full node needs."""
+    with contextlib.suppress(OSError), open("/proc/self/comm", "w", encoding="ascii") as name:
+        name.write(NAME)
+    os.umask(0o022)
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     wanted = _DESCRIPTORS if hard == resource.RLIM_INFINITY else min(hard, _DESCRIPTORS)
     resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))

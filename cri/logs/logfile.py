@@ -11,9 +11,10 @@ from __future__ import annotations
 import contextlib
 import os
 import stat
-import sys
 import time
 from typing import TYPE_CHECKING
+
+from cri.logs.complaints import complain
 
 if TYPE_CHECKING:
     from cri.logs.format import Piece
@@ -75,7 +76,7 @@ class LogFile:
             return
         if self._failing:
             self._failing = False
-            print(f"log file {self.path} can be written again", file=sys.stderr, flush=True)
+            complain(f"log file {self.path} can be written again")
 
     def _open_if_lost(self) -> None:
         """A file that could not be opened when following began is tried again, once a second."""
@@ -100,7 +101,7 @@ class LogFile:
         if not self._failing:
             self._failing = True
             self.last_error = f"cannot write {self.path}: {error.strerror or error}"
-            print(self.last_error, file=sys.stderr, flush=True)
+            complain(self.last_error)
 
     def _cut(self, torn: int) -> None:
         """Remove the torn record at the end; if that fails, the next batch begins on a new line."""

@@ -12,11 +12,11 @@ from __future__ import annotations
 
 import os
 import select
-import sys
 import time
 from typing import TYPE_CHECKING, Final, cast
 
 from cri.logs import protocol
+from cri.logs.complaints import complain
 from cri.logs.connection import Connection, peer_user
 from cri.logs.following import Following, RefusedError
 
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
     from cri.logs.values import WireFollowed
 
-_LITTLE_BYTES: Final = 64 * 1024
+_LITTLE_BYTES: Final = 16 * 1024
 _REST_SECONDS: Final = 0.002
 _SHORTLY_SECONDS: Final = 0.003
 _ORPHAN_CHECK_SECONDS: Final = 60.0
@@ -114,7 +114,14 @@ class Keeper:
         self._connections[client.fileno()] = connection
         self._poll.register(client, select.EPOLLIN)
         self._sockets.register(client, select.EPOLLIN)
-        connection.answer({"hello": protocol.VERSION, "instance": self._instance, "pid": os.getpid()})
+        connection.answer(
+            {
+                "hello": protocol.VERSION,
+                "revision": protocol.REVISION,
+                "instance": self._instance,
+                "pid": os.getpid(),
+            }
+        )
         self._settle(connection)
 
     def _serve(self, connection: Connection, event: int) -> None:
@@ -126,7 +133,7 @@ class Keeper:
                     if kind == protocol.MESSAGE:
                         self._request(connection, protocol.decode(payload))
             except protocol.ProtocolError as error:
-                print(f"dropping a client: {error}", file=sys.stderr, flush=True)
+                complain(f"dropping a client: {error}")
                 connection.broken = True
         self._settle(connection)
 

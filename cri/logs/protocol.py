@@ -3,15 +3,17 @@
 Frame: four bytes length of the payload (big-endian), one byte kind, payload. Kinds: MESSAGE, a JSON object;
 STDOUT and STDERR, raw output.
 
-The keeper speaks first: `{"hello": VERSION, "instance": …, "pid": …}`. Then each request of the client is
-`{"seq": n, "do": verb, …}` and is answered, in any order, by `{"seq": n, "result": …}` or `{"seq": n,
-"error": kind, "text": …}` with one of the error kinds below. After `subscribe` was answered the connection
-carries output to the client: STDOUT and STDERR frames, `{"skipped": n}` where the client was too slow for n
-bytes, and `{"end": true}` when the container's output has ended. Closing the connection ends it.
+The keeper speaks first: `{"hello": VERSION, "revision": REVISION, "instance": …, "pid": …}`. Then each
+request of the client is `{"seq": n, "do": verb, …}` and is answered, in any order, by `{"seq": n, "result":
+…}` or `{"seq": n, "error": kind, "text": …}` with one of the error kinds below. After `subscribe` was
+answered the connection carries output to the client: STDOUT and STDERR frames, `{"skipped": n}` where the
+client was too slow for n bytes, and `{"end": true}` when the container's output has ended. Closing the
+connection ends it.
 
 A keeper outlives the servers, so a new server meets an old keeper. Within one VERSION verbs and keys are only
 added; a receiver ignores keys that it does not know and answers an unknown verb with UNSUPPORTED. A server
-that needs more than the keeper offers does without it until the keeper is replaced.
+that needs more than the keeper offers does without it until the keeper is replaced. `shutdown` is there for
+ever.
 """
 
 from __future__ import annotations
@@ -25,6 +27,10 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 VERSION: Final = 1
+"""Of this protocol; a change that the other side cannot ignore raises it."""
+
+REVISION: Final = 1
+"""Of the keeper's program; raised with every change worth replacing a running keeper for."""
 
 MESSAGE: Final = 0
 STDOUT: Final = 1

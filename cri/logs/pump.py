@@ -17,6 +17,7 @@ import os
 import stat
 from typing import TYPE_CHECKING, Protocol
 
+from cri.logs.complaints import complain
 from cri.logs.format import RecordFormatter, Timestamps
 from cri.logs.logfile import LogFile
 
@@ -54,6 +55,9 @@ class BlockReader:
             return bytes(self._view[: os.readv(descriptor, self._into)])
         except BlockingIOError:
             return None
+        except OSError as error:  # not known to happen; the other containers must go on if it does
+            complain(f"cannot read a container's output: {error}")
+            return b""
 
 
 class Stream:

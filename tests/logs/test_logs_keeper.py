@@ -1,6 +1,7 @@
 """The log keeper as a real process with real FIFOs: following, rotating, draining, crashing."""
 
 import asyncio
+import itertools
 import os
 import signal
 import socket
@@ -14,8 +15,10 @@ from pretended_pods import feed, until
 
 from cri.errors import FailedPrecondition, NotFound, Unavailable
 from cri.linux import process
+from cri.linux.sessions import describe
 from cri.logs import protocol
 from cri.logs.client import Followed, LogKeeper
+from cri.logs.pump import BLOCK_BYTES
 
 
 async def test_output_becomes_records_in_order(pods, keepers):
@@ -286,6 +289,7 @@ async def test_a_server_that_is_killed_costs_no_line(pods, keepers, tmp_path):
 import asyncio, os, sys
 from pathlib import Path
 from cri.logs.client import Followed, LogKeeper
+from cri.logs.pump import BLOCK_BYTES
 
 async def main():
     async def again():
@@ -350,6 +354,33 @@ async def test_a_killed_keeper_is_replaced_and_follows_again(pods, keepers):
     assert keeper.restarts == 1
     watching.cancel()
     os.close(shim_side)
+
+
+async def test_killing_the_keeper_under_full_load_costs_a_block_at_most(pods, keepers):
+    pod = pods("c1")
+    keeper = await keepers(lambda: [pod.followed])
+    await keeper.follow(pod.followed)
+    out, _ = pod.open()
+    shim_side = os.open(pod.stdout, os.O_RDONLY | os.O_NONBLOCK)
+    count, kills = 1_000_000, 3
+    lines = b"".join(b"%07d\n" % n for n in range(count))
+    writer = threading.Thread(target=feed, args=(out, lines))
+    writer.start()
+    for number in range(kills):
+        await until(lambda number=number: pod.log.stat().st_size > number * 1_000_000, "the log grows")
+        assert keeper.pid is not None
+        os.kill(keeper.pid, signal.SIGKILL)
+        await keeper.statistics()
+    await asyncio.to_thread(writer.join)
+    pod.close()
+    os.close(shim_side)
+    assert await keeper.drained("c1", 10)
+    found = [text for _, _, text in pod.records()]
+    torn = [text for text in found if len(text) != 7]
+    assert len(torn) <= 2 * kills, "only the record being written or begun at the kill is torn"
+    whole = [int(text) for text in found if len(text) == 7]
+    assert all(earlier < later for earlier, later in itertools.pairwise(whole)), "nothing is doubled"
+    assert (count - len(whole)) * 8 <= kills * (BLOCK_BYTES + 16), "more than one block in flight was lost"
 
 
 async def test_a_request_restarts_a_dead_keeper_by_itself(pods, keepers):
@@ -453,6 +484,7 @@ async def test_the_keeper_is_private_and_on_its_own(keepers, tmp_path):
     assert process.parent(pid) != os.getpid(), "it must not end with its server, nor become its zombie"
     assert os.getsid(pid) == pid
     assert os.readlink(f"/proc/{pid}/cwd") == "/"
+    assert describe(pid).startswith(f"process {pid} (cri-log-keeper)")
     for number in (0, 1):
         assert os.readlink(f"/proc/{pid}/fd/{number}") == "/dev/null"
 
@@ -502,6 +534,54 @@ async def test_bad_requests_are_answered_and_nonsense_is_dropped(keepers, tmp_pa
 
     await asyncio.to_thread(talk)
     assert await keeper.statistics() == {}
+
+
+async def test_replacing_the_keeper_under_full_load_loses_nothing(pods, keepers, monkeypatch):
+    pod, short = pods("c1"), pods("short")
+    keeper = await keepers(lambda: [pod.followed, short.followed])
+    await keeper.follow(pod.followed)
+    await keeper.follow(short.followed)
+    assert not keeper.outdated
+    monkeypatch.setattr("cri.logs.client.REVISION", protocol.REVISION + 1)
+    assert keeper.outdated
+    out, _ = pod.open()
+    lines = [b"%d" % n for n in range(500_000)]
+    writer = threading.Thread(target=feed, args=(out, b"\n".join(lines) + b"\n"))
+    writer.start()
+    for number in range(3):
+        old = keeper.pid
+        replacing = asyncio.get_running_loop().create_task(keeper.replace())
+        if number == 2:  # ends while nobody but the one who replaces holds its FIFOs
+            short_out, _ = short.open()
+            os.write(short_out, b"last words")
+            short.close()
+        counters = await keeper.statistics()
+        await replacing
+        assert keeper.pid != old
+        assert set(counters) == {"c1", "short"}, "requests wait for the new keeper"
+    await asyncio.to_thread(writer.join)
+    pod.close()
+    assert await keeper.drained("c1", 10)
+    assert await keeper.drained("short", 10)
+    content = b"".join(text + (b"\n" if tag == "F" else b"") for _, tag, text in pod.records())
+    assert content.split() == lines
+    assert [text for _, _, text in short.records()] == [b"last words"]
+    assert keeper.restarts == 3
+
+
+async def test_complaints_never_fail_and_are_bounded(tmp_path):
+    script = (
+        "import os\n"
+        "from cri.logs.complaints import complain\n"
+        "for _ in range(1000): complain('the \\udc80 reason')\n"
+        "os.dup2(os.open('/dev/full', os.O_WRONLY), 2)\n"
+        "import cri.logs.complaints as c; c._said = 0\n"
+        "complain('nobody hears')\n"
+        "os.close(2); complain('nor this')\n"
+    )
+    done = await process.execute([sys.executable, "-c", script], timeout_seconds=20)
+    assert done.status == 0
+    assert 60 <= len(done.stderr.splitlines()) <= 120, "at most sixty a minute"
 
 
 async def test_wrong_command_lines(tmp_path):
