@@ -23,7 +23,7 @@ POD_ANNOTATIONS = "io.kubernetes.cri.pod-annotations"
 INGRESS_ANNOTATION = "kubernetes.io/ingress-bandwidth"
 EGRESS_ANNOTATION = "kubernetes.io/egress-bandwidth"
 SMALLEST_RATE = 10**3
-"""Bits per second; less is refused, as the kubelet's own bandwidth code does."""
+"""Bits per second; less is refused, as everywhere in Kubernetes."""
 LARGEST_RATE = 10**15
 UNLIMITED_BURST = 2**32 - 1
 """Bits; the annotations name a rate only, and this is the most that the bandwidth plugin takes."""
