@@ -1,9 +1,10 @@
 """The log file of one container: appends whole batches of records, counts what cannot be written.
 
-Only complete records stay in the file. A batch goes out in one write; when the disk fills up in the middle of
-it, the torn record is cut off again and counted as lost. When the file was left torn by somebody else (a
-keeper killed in the middle of a write), the next batch starts on a new line. A failing disk never stops the
-caller: the container would block on its full pipe.
+Only complete records stay in the file: readers take half a header for nonsense and half a content for a whole line.
+A batch goes out in one write; when the disk fills up in the middle of it, the torn record is cut off again and
+counted as lost. What a keeper left torn that was killed in the middle of a write is cut off when the file is opened
+(or closed with a newline, should the last one be very far away). A failing disk never stops the caller: the
+container would block on its full pipe.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ _FLAGS = os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW | o
 _MODE = 0o640
 _MOST_PIECES = 512  # the kernel takes 1024 buffers in one call
 _RETRY_SECONDS = 1.0
+_LONGEST_TORN_BYTES = 1024 * 1024
 
 
 class LogFile:
@@ -48,7 +50,7 @@ class LogFile:
         descriptor = os.open(self.path, _FLAGS, _MODE)
         self.close()
         self._descriptor = descriptor
-        self._torn = _ends_torn(descriptor)
+        self._torn = _remove_torn_end(descriptor)
 
     def close(self) -> None:
         """Close the file; idempotent."""
@@ -113,8 +115,17 @@ class LogFile:
                 self._torn = False
 
 
-def _ends_torn(descriptor: int) -> bool:
+def _remove_torn_end(descriptor: int) -> bool:
+    """Cut the file back to its last newline; True when it is so far away that a torn end has to stay."""
     found = os.fstat(descriptor)
     if not stat.S_ISREG(found.st_mode) or found.st_size == 0:
         return False
-    return os.pread(descriptor, 1, found.st_size - 1) != b"\n"
+    start = max(0, found.st_size - 1)
+    if os.pread(descriptor, 1, start) == b"\n":
+        return False
+    start = max(0, found.st_size - _LONGEST_TORN_BYTES)
+    newline = os.pread(descriptor, _LONGEST_TORN_BYTES, start).rfind(b"\n")
+    if newline < 0 and start > 0:
+        return True
+    os.ftruncate(descriptor, start + newline + 1)
+    return False

@@ -1,0 +1,102 @@
+"""The log file alone: full disks, torn ends, lost paths."""
+
+import errno
+import os
+
+import pytest
+
+from cri.logs import logfile
+from cri.logs.logfile import LogFile
+
+RECORD = b"T stdout F content\n"
+
+
+@pytest.fixture
+def log(tmp_path):
+    file = LogFile(str(tmp_path / "0.log"))
+    file.open()
+    yield file
+    file.close()
+
+
+def content(log: LogFile) -> bytes:
+    with open(log.path or "", "rb") as file:
+        return file.read()
+
+
+def room_for(monkeypatch, size: int) -> None:
+    """Let the disk take `size` bytes more and then be full."""
+    left = [size]
+
+    def write(descriptor: int, data: bytes) -> int:
+        taken = os.pwrite(descriptor, bytes(data)[: left[0]], 0) if left[0] else 0
+        left[0] -= taken
+        if not taken:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        return taken
+
+    monkeypatch.setattr(logfile.os, "writev", lambda descriptor, pieces: write(descriptor, b"".join(pieces)))
+    monkeypatch.setattr(logfile.os, "write", write)
+
+
+@pytest.mark.parametrize("room", [1, 18, 19, 20, 37, 38, 56])
+def test_a_disk_that_fills_up_keeps_whole_records_only(log, monkeypatch, capfd, room):
+    with monkeypatch.context() as full:
+        room_for(full, room)
+        log.write([RECORD, RECORD, RECORD])
+    whole = room // len(RECORD)
+    assert content(log) == RECORD * whole
+    assert log.lost_lines == 3 - whole
+    assert log.lost_bytes == len(RECORD) * (3 - whole)
+    assert log.last_error.endswith("No space left on device")
+    log.write([RECORD])
+    assert content(log) == RECORD * (whole + 1)
+    assert log.lost_lines == 3 - whole
+
+
+def test_what_cannot_be_cut_off_is_closed_with_a_newline(log, monkeypatch, capfd):
+    with monkeypatch.context() as full:
+        room_for(full, 10)
+        full.setattr(
+            logfile.os, "ftruncate", lambda *_: (_ for _ in ()).throw(OSError(errno.EPERM, "append only"))
+        )
+        log.write([RECORD])
+    log.write([RECORD])
+    assert content(log) == RECORD[:10] + b"\n" + RECORD
+
+
+def test_a_file_without_any_newline_nearby_is_not_cut(tmp_path, monkeypatch):
+    monkeypatch.setattr(logfile, "_LONGEST_TORN_BYTES", 100)
+    path = tmp_path / "0.log"
+    path.write_bytes(RECORD + b"x" * 200)
+    log = LogFile(str(path))
+    log.open()
+    log.write([RECORD])
+    assert content(log) == RECORD + b"x" * 200 + b"\n" + RECORD
+    log.close()
+
+
+def test_many_pieces_are_one_write(log):
+    log.write([b"a", b"b\n"] * 5000)
+    assert content(log) == b"ab\n" * 5000
+
+
+def test_a_missing_path_is_tried_again(tmp_path, monkeypatch, capfd):
+    log = LogFile(str(tmp_path / "later" / "0.log"))
+    log.write([RECORD])
+    log.write([RECORD])
+    assert log.lost_lines == 2
+    (tmp_path / "later").mkdir()
+    monkeypatch.setattr(log, "_retry_at", 0.0)
+    log.write([RECORD])
+    assert content(log) == RECORD
+    assert "can be written again" in capfd.readouterr().err
+    log.close()
+    log.close()
+
+
+def test_no_path_at_all(capfd):
+    log = LogFile(None)
+    log.open()
+    log.write([RECORD])
+    assert (log.lost_bytes, log.last_error) == (0, "")
