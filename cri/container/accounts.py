@@ -7,14 +7,12 @@ every container of it; containerd's own CRI mounts the snapshot anew for each co
 from __future__ import annotations
 
 import asyncio
-import secrets
 from collections import OrderedDict
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from cri.container.image_view import look_into
 from cri.linux.files import read_beneath
-from cri.linux.snapshot_mounts import Mount, with_mounted
-from cri.state.deletion import ensure_deleted
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -56,16 +54,7 @@ class Accounts:
         return self._files[key]
 
     async def _read(self, snapshotter: str, chain_id: str) -> AccountFiles:
-        view = f"cri-shim-accounts-{secrets.token_hex(8)}"
-        async with self._client.leases.hold(expires_in=300) as leased:
-            snapshots = leased.snapshots(snapshotter)
-            mounts = await snapshots.view(view, chain_id)
-            try:
-                return await with_mounted(
-                    [Mount(mount.type, mount.source, mount.options) for mount in mounts], _read_files
-                )
-            finally:
-                await ensure_deleted(snapshots.remove(view))
+        return await look_into(self._client, snapshotter, chain_id, _read_files)
 
 
 def _read_files(root: Path) -> AccountFiles:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import secrets
 import time
+from functools import partial
 from typing import TYPE_CHECKING
 
 from api.containerd import SPEC_TYPE_URL, TypedValue
@@ -18,6 +19,7 @@ from cri.concurrency.undo import UndoStack
 from cri.container.log_path import absolute_log_path
 from cri.container.signals import signal_number, stop_signal
 from cri.container.spec import ContainerPlan, build_spec
+from cri.container.unpacked import with_unpacked
 from cri.errors import FailedPrecondition, InvalidArgument, NotFound
 from cri.observe.stages import annotate, stage
 from cri.oci.resources import to_status
@@ -90,8 +92,7 @@ async def _create(
     )
     async with UndoStack(f"CreateContainer {name}") as undo:
         with stage("spec"):
-            chain_id = await engine.images.unpacked(image, handler.snapshotter)
-            plan = ContainerPlan(record, sandbox, image, handler, chain_id)
+            plan = ContainerPlan(record, sandbox, image, handler)
             spec = await build_spec(engine, plan, undo)
         status = ContainerStatus(Phase.CREATED, created_at=time.time_ns())
         container = Container(
@@ -111,7 +112,7 @@ async def _create(
         with stage("snapshot"):
             snapshots = engine.client.snapshots(handler.snapshotter)
             undo.push("remove snapshot", lambda: ensure_deleted(snapshots.remove(identifier)))
-            await snapshots.prepare(identifier, chain_id)
+            await with_unpacked(engine, image, handler.snapshotter, partial(snapshots.prepare, identifier))
         container.task_deleted.set()
         _check_sandbox(engine, sandbox)
         engine.node.add_container(container)

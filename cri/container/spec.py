@@ -11,17 +11,17 @@ from typing import TYPE_CHECKING
 
 from api.wire import criv1
 from cri.concurrency.together import together
-from cri.container.accounts import AccountFiles
 from cri.container.devices import device_sources, host_devices
 from cri.container.mount_sources import mount_sources
 from cri.container.profiles import apparmor_profiles, seccomp_profile
+from cri.container.users import resolved_user
 from cri.container.volumes import anonymous_volumes
 from cri.errors import InvalidArgument
 from cri.oci.container import ContainerSpecInputs, SandboxFacts, container_spec
 from cri.oci.devices import HostDevice, wants_host_devices
 from cri.oci.image_defaults import ImageDefaults
 from cri.oci.namespaces import NamespacePaths
-from cri.oci.user import ResolvedUser, UserRequest, container_user_request, resolve
+from cri.oci.user import container_user_request
 
 if TYPE_CHECKING:
     from cri.concurrency.undo import UndoStack
@@ -41,7 +41,6 @@ class ContainerPlan:
     sandbox: Sandbox
     image: Image
     handler: Handler
-    chain_id: str
 
 
 async def build_spec(engine: Engine, plan: ContainerPlan, undo: UndoStack) -> Spec:
@@ -52,7 +51,12 @@ async def build_spec(engine: Engine, plan: ContainerPlan, undo: UndoStack) -> Sp
     config = plan.record.config
     context = config.linux.security_context
     user, volumes, sources, devices, seccomp = await together(
-        resolve_user(engine, plan, container_user_request(context, plan.image.config.user)),
+        resolved_user(
+            engine,
+            plan.image,
+            plan.handler.snapshotter,
+            container_user_request(context, plan.image.config.user),
+        ),
         anonymous_volumes(engine, plan, undo),
         asyncio.to_thread(mount_sources, config.mounts),
         asyncio.to_thread(device_sources, config.devices),
@@ -106,14 +110,6 @@ def sandbox_facts(engine: Engine, sandbox: Sandbox) -> SandboxFacts:
         hosts_path=str(files / "hosts"),
         shm_path=str(engine.paths.shared_memory(sandbox.id)) if options.ipc != criv1.NODE else None,
     )
-
-
-async def resolve_user(engine: Engine, plan: ContainerPlan, request: UserRequest) -> ResolvedUser:
-    """Turn the names of a user request into ids by the image's own files, read only if they matter."""
-    files = AccountFiles()
-    if request.needs_image_files:
-        files = await engine.accounts.read(plan.handler.snapshotter, plan.chain_id)
-    return resolve(request, files.passwd, files.group)
 
 
 async def _all_devices(

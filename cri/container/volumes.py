@@ -10,11 +10,11 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from cri.container.image_view import look_into
+from cri.container.unpacked import with_unpacked
 from cri.linux.copy_tree import copy_tree
 from cri.linux.files import open_beneath
-from cri.linux.snapshot_mounts import Mount, with_mounted
 from cri.oci.mounts import AnonymousVolume, anonymous_volume_paths
-from cri.state.deletion import ensure_deleted
 
 if TYPE_CHECKING:
     from cri.concurrency.undo import UndoStack
@@ -39,15 +39,14 @@ async def anonymous_volumes(
     )
     for volume in volumes:
         await asyncio.to_thread(partial(os.makedirs, volume.source, mode=0o755))
-    view = f"cri-shim-volumes-{secrets.token_hex(8)}"
-    async with engine.client.leases.hold(expires_in=300) as leased:
-        snapshots = leased.snapshots(plan.handler.snapshotter)
-        mounts = await snapshots.view(view, plan.chain_id)
-        try:
-            described = [Mount(mount.type, mount.source, mount.options) for mount in mounts]
-            await with_mounted(described, partial(_fill, volumes))
-        finally:
-            await ensure_deleted(snapshots.remove(view))
+    fill = partial(_fill, volumes)
+    snapshotter = plan.handler.snapshotter
+    await with_unpacked(
+        engine,
+        plan.image,
+        snapshotter,
+        lambda chain_id: look_into(engine.client, snapshotter, chain_id, fill),
+    )
     return volumes
 
 

@@ -7,6 +7,7 @@ has been written before.
 from __future__ import annotations
 
 import asyncio
+from functools import partial
 from typing import TYPE_CHECKING
 
 import structlog
@@ -15,13 +16,14 @@ from api.containerd import SPEC_TYPE_URL, TypedValue
 from api.containerd import Container as ContainerdContainer
 from api.containerd import errors as containerd_errors
 from api.wire import criv1
-from cri.container.accounts import AccountFiles
 from cri.container.profiles import seccomp_profile
 from cri.container.spec import image_defaults
+from cri.container.unpacked import with_unpacked
+from cri.container.users import resolved_user
 from cri.observe.stages import stage
 from cri.oci.sandbox import SandboxSpecInputs, sandbox_spec
 from cri.oci.spec import to_json
-from cri.oci.user import resolve, sandbox_user_request
+from cri.oci.user import sandbox_user_request
 from cri.state.deletion import ensure_deleted
 from cri.state.records import KIND_LABEL, KIND_SANDBOX, SANDBOX_EXTENSION, SandboxRecord
 
@@ -39,14 +41,11 @@ DELETE_ATTEMPTS = 5
 
 
 async def containerd_record(
-    engine: Engine, record: SandboxRecord, handler: Handler, image: Image, chain_id: str
+    engine: Engine, record: SandboxRecord, handler: Handler, image: Image
 ) -> ContainerdContainer:
     """The containerd container that is both the sandbox's record and the description of its process."""
     context = record.config.linux.security_context
     request = sandbox_user_request(context, image.config.user)
-    files = AccountFiles()
-    if request.needs_image_files:
-        files = await engine.accounts.read(handler.snapshotter, chain_id)
     own_ipc = context.namespace_options.ipc != criv1.NODE
     spec = sandbox_spec(
         SandboxSpecInputs(
@@ -54,7 +53,7 @@ async def containerd_record(
             config=record.config,
             image=image_defaults(image),
             image_name=image.repo_tags[0] if image.repo_tags else image.id,
-            user=resolve(request, files.passwd, files.group),
+            user=await resolved_user(engine, image, handler.snapshotter, request),
             handler=handler.spec,
             host=engine.host,
             settings=engine.oci,
@@ -79,13 +78,15 @@ async def containerd_record(
 
 
 async def start_process(
-    engine: Engine, sandbox: Sandbox, handler: Handler, chain_id: str, undo: UndoStack
+    engine: Engine, sandbox: Sandbox, handler: Handler, image: Image, undo: UndoStack
 ) -> None:
     """Start the sandbox container's process; `sandbox.pid` is its host pid after."""
     snapshots = engine.client.snapshots(handler.snapshotter)
     with stage("snapshot"):
         undo.push("remove snapshot", lambda: ensure_deleted(snapshots.remove(sandbox.id)))
-        mounts = await snapshots.prepare(sandbox.id, chain_id)
+        mounts = await with_unpacked(
+            engine, image, handler.snapshotter, partial(snapshots.prepare, sandbox.id)
+        )
     with stage("task-create"):
         undo.push("kill sandbox process", lambda: end_process(engine, sandbox))
         sandbox.task_deleted.clear()

@@ -79,17 +79,16 @@ async def _run(pods: PodEngine, sandbox: Sandbox, handler: Handler, undo: UndoSt
     engine = pods.engine
     with stage("image"):
         image = await engine.images.ensure(pods.settings.sandbox_image)
-        chain_id = await engine.images.unpacked(image, handler.snapshotter)
     sandbox.image_id = image.id
     with stage("spec"):
-        record = await containerd_record(engine, sandbox.record, handler, image, chain_id)
+        record = await containerd_record(engine, sandbox.record, handler, image)
     undo.push("remove record", lambda: _remove_record(pods, sandbox))
     created, _, _ = await together(
         _create_record(pods, record), _make_namespace(sandbox.record, undo), _make_files(pods, sandbox, undo)
     )
     sandbox.record = replace(sandbox.record, created_at=created.created_at)
     attached, _ = await together(
-        _attach(pods, sandbox, handler, undo), start_process(engine, sandbox, handler, chain_id, undo)
+        _attach(pods, sandbox, handler, undo), start_process(engine, sandbox, handler, image, undo)
     )
     if attached is not sandbox.record:
         sandbox.record = attached

@@ -1,0 +1,262 @@
+"""Create, start, stop, remove on the containerd double: steps, budgets, roll-back, ends."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+
+import grpc
+import pytest
+
+from api.wire import criv1
+from cri.errors import AlreadyExists, FailedPrecondition, InvalidArgument, NotFound
+from cri.state.container_status import Phase
+from tests.double.scripts import STUBBORN
+from tests.node import DoubleNode
+
+
+async def test_a_whole_life_leaves_nothing(node: DoubleNode):
+    pod, container = await node.running()
+    assert node.containers.get(container).status.phase is Phase.RUNNING
+    await node.containers.stop(container, 10)
+    status = node.containers.get(container).status
+    assert (status.phase, status.exit_code, status.reason) == (Phase.EXITED, 128 + signal.SIGTERM, "Error")
+    await node.containers.remove(container)
+    await node.sandboxes.remove(pod)
+    await node.settled()
+    node.assert_nothing_left()
+
+
+async def test_call_budgets(node: DoubleNode):
+    pod = await node.sandboxes.run(node.pod_config(), "")
+    calls = node.containerd.calls
+    calls.clear()
+    container = await node.containers.create(pod, node.container_config())
+    assert node.containerd.methods() == ["Containers.Create", "Snapshots.Prepare"]
+    calls.clear()
+    await node.containers.start(container)
+    assert node.containerd.methods()[:2] == ["Snapshots.Mounts", "Tasks.Create"]
+    assert sorted(node.containerd.methods()[2:]) == ["Containers.Update", "Tasks.Start"]
+    calls.clear()
+    await node.containers.stop(container, 10)
+    await node.containers.remove(container)
+    assert sorted(node.containerd.methods()) == [
+        "Containers.Delete",
+        "Containers.Update",
+        "Snapshots.Remove",
+        "Tasks.Delete",
+        "Tasks.Kill",
+    ]
+
+
+async def test_lists_and_statuses_ask_containerd_nothing(node: DoubleNode):
+    await node.running()
+    node.containerd.calls.clear()
+    node.containers.matching(criv1.ContainerFilter())
+    node.sandboxes.matching(criv1.PodSandboxFilter())
+    assert node.containerd.methods() == []
+
+
+@pytest.mark.parametrize("method", ["Containers.Create", "Snapshots.Prepare"])
+async def test_a_failed_creation_is_undone(node: DoubleNode, method: str):
+    pod = await node.sandboxes.run(node.pod_config(), "")
+    node.containerd.fail(method, grpc.StatusCode.UNAVAILABLE)
+    with pytest.raises(Exception, match=method.split(".")[1]):
+        await node.containers.create(pod, node.container_config())
+    assert node.containerd.leftovers().containers == (pod,)
+    container = await node.containers.create(pod, node.container_config())
+    await node.containers.remove(container)
+
+
+async def test_an_answer_that_was_lost_is_undone_too(node: DoubleNode):
+    pod = await node.sandboxes.run(node.pod_config(), "")
+    node.containerd.lose_answer("Snapshots.Prepare", grpc.StatusCode.UNAVAILABLE)
+    with pytest.raises(Exception, match="Prepare"):
+        await node.containers.create(pod, node.container_config())
+    left = node.containerd.leftovers()
+    assert left.containers == (pod,)
+    assert [key for key in left.snapshots if "sha256:" not in key] == [f"overlayfs/{pod}"]
+
+
+async def test_a_retry_joins_the_creation_under_way(node: DoubleNode):
+    pod = await node.sandboxes.run(node.pod_config(), "")
+    hang = node.containerd.hang("Snapshots.Prepare")
+    config = node.container_config()
+    first = asyncio.get_running_loop().create_task(node.containers.create(pod, config))
+    await hang.reached.wait()
+    first.cancel()
+    await asyncio.wait({first})
+    retry = asyncio.get_running_loop().create_task(node.containers.create(pod, config))
+    await asyncio.sleep(0)
+    hang.released.set()
+    container = await retry
+    assert [found.id for found in node.node.containers] == [container]
+
+
+async def test_a_name_that_was_received_is_taken(node: DoubleNode):
+    pod, container = await node.running()
+    with pytest.raises(AlreadyExists, match=container):
+        await node.containers.create(pod, node.container_config())
+    await node.containers.remove(container)
+    await node.containers.create(pod, node.container_config())
+
+
+@pytest.mark.parametrize(
+    ("change", "error", "words"),
+    [
+        (lambda config: config.metadata.Clear(), InvalidArgument, "config.metadata.name"),
+        (lambda config: config.image.Clear(), InvalidArgument, "config.image.image"),
+        (lambda config: setattr(config.image, "image", "no/such:image"), NotFound, "no/such:image"),
+        (lambda config: setattr(config, "log_path", "../../etc/passwd"), InvalidArgument, "log_path"),
+    ],
+)
+async def test_bad_requests_are_named_and_leave_nothing(node: DoubleNode, change, error, words):
+    pod = await node.sandboxes.run(node.pod_config(), "")
+    config = node.container_config()
+    change(config)
+    with pytest.raises(error, match=words):
+        await node.containers.create(pod, config)
+    assert node.containerd.leftovers().containers == (pod,)
+    assert len(node.node.containers) == 0
+
+
+async def test_no_container_in_a_stopped_pod(node: DoubleNode):
+    pod = await node.sandboxes.run(node.pod_config(), "")
+    await node.sandboxes.stop(pod)
+    with pytest.raises(FailedPrecondition, match="not ready"):
+        await node.containers.create(pod, node.container_config())
+
+
+@pytest.mark.parametrize("method", ["Snapshots.Mounts", "Tasks.Create", "Tasks.Start"])
+async def test_a_failed_start_ends_in_exited(node: DoubleNode, method: str):
+    pod = await node.sandboxes.run(node.pod_config(), "")
+    container = await node.containers.create(pod, node.container_config())
+    node.containerd.fail(method, grpc.StatusCode.UNKNOWN, "no such program")
+    with pytest.raises(Exception, match="no such program"):
+        await node.containers.start(container)
+    status = node.containers.get(container).status
+    assert (status.phase, status.exit_code, status.reason) == (Phase.EXITED, 128, "StartError")
+    assert "no such program" in status.message
+    assert container not in node.containerd.leftovers().tasks
+    with pytest.raises(FailedPrecondition, match="CONTAINER_EXITED"):
+        await node.containers.start(container)
+    await node.containers.remove(container)
+
+
+async def test_an_exit_is_recorded_before_the_task_goes(node: DoubleNode):
+    _, container = await node.running()
+    node.containerd.calls.clear()
+    node.containerd.process(container).exit(3)
+    await node.containers.get(container).exited.wait()
+    await node.settled()
+    methods = node.containerd.methods()
+    assert methods.index("Containers.Update") < methods.index("Tasks.Delete")
+    assert node.containers.get(container).status.exit_code == 3
+
+
+async def test_an_exit_is_recorded_although_containerd_refuses_at_first(node: DoubleNode):
+    _, container = await node.running()
+    node.containerd.fail("Containers.Update", grpc.StatusCode.UNAVAILABLE, times=1)
+    node.containerd.process(container).exit(3)
+    await asyncio.wait_for(node.containers.get(container).exited.wait(), 10)
+    assert node.containers.get(container).status.exit_code == 3
+
+
+async def test_out_of_memory_is_told(node: DoubleNode):
+    _, container = await node.running()
+    node.containerd.out_of_memory(container)
+    await asyncio.wait_for(node.containers.get(container).exited.wait(), 10)
+    status = node.containers.get(container).status
+    assert (status.reason, status.exit_code) == ("OOMKilled", 137)
+
+
+async def test_grace_then_kill(node: DoubleNode):
+    pod = await node.sandboxes.run(node.pod_config(), "")
+    container = await node.containers.create(pod, node.container_config())
+    node.containerd.script(container, STUBBORN)
+    await node.containers.start(container)
+    node.containerd.calls.clear()
+    loop = asyncio.get_running_loop()
+    slow = loop.create_task(node.containers.stop(container, 3600))
+    while "Tasks.Kill" not in node.containerd.methods():
+        await asyncio.sleep(0.001)
+    await node.containers.stop(container, 0)
+    await slow
+    signals = [call.request.signal for call in node.containerd.calls if call.method == "Tasks.Kill"]
+    assert signals == [signal.SIGTERM, signal.SIGKILL], "the stop signal is sent once, then the kill"
+    assert node.containers.get(container).status.exit_code == 137
+
+
+async def test_a_caller_that_leaves_does_not_stop_the_stop(node: DoubleNode):
+    pod = await node.sandboxes.run(node.pod_config(), "")
+    container = await node.containers.create(pod, node.container_config())
+    node.containerd.script(container, STUBBORN)
+    await node.containers.start(container)
+    caller = asyncio.get_running_loop().create_task(node.containers.stop(container, 0.05))
+    await asyncio.sleep(0.01)
+    caller.cancel()
+    await asyncio.wait({caller})
+    await asyncio.wait_for(node.containers.get(container).exited.wait(), 10)
+
+
+async def test_the_images_stop_signal_is_used(node: DoubleNode):
+    pod = await node.sandboxes.run(node.pod_config(), "")
+    container = await node.containers.create(pod, node.container_config(stop_signal=criv1.SIGUSR1))
+    await node.containers.start(container)
+    node.containerd.calls.clear()
+    await node.containers.stop(container, 5)
+    kills = [call.request.signal for call in node.containerd.calls if call.method == "Tasks.Kill"]
+    assert kills == [signal.SIGUSR1]
+
+
+async def test_stop_and_remove_are_idempotent(node: DoubleNode):
+    _, container = await node.running()
+    for _ in range(2):
+        await node.containers.stop(container, 1)
+    await asyncio.gather(node.containers.remove(container), node.containers.remove(container))
+    await node.containers.remove(container)
+    await node.containers.stop(container, 1)
+
+
+async def test_remove_works_when_containerd_has_lost_the_container(node: DoubleNode):
+    _, container = await node.running()
+    node.containerd.process(container).exit(0)
+    await node.containers.get(container).exited.wait()
+    await node.settled()
+    await node.client.containers.delete(container)
+    await node.client.snapshots("overlayfs").remove(container)
+    await node.containers.remove(container)
+
+
+async def test_exec_sync_gives_output_and_code(node: DoubleNode):
+    _, container = await node.running()
+    result = await node.containers.exec_sync(container, ["echo", "hello"], 5)
+    assert (result.stdout, result.stderr, result.exit_code) == (b"hello\n", b"", 0)
+    assert not node.containerd.leftovers().execs
+
+
+async def test_exec_sync_in_a_container_that_does_not_run(node: DoubleNode):
+    pod = await node.sandboxes.run(node.pod_config(), "")
+    container = await node.containers.create(pod, node.container_config())
+    with pytest.raises(FailedPrecondition, match="CONTAINER_CREATED"):
+        await node.containers.exec_sync(container, ["true"], 1)
+
+
+async def test_reopening_the_log_needs_a_running_container(node: DoubleNode):
+    _, container = await node.running()
+    await node.containers.reopen_log(container)
+    assert node.keeper.reopened == [container]
+    await node.containers.stop(container, 0)
+    with pytest.raises(FailedPrecondition, match="cannot be reopened"):
+        await node.containers.reopen_log(container)
+
+
+async def test_exits_while_the_event_stream_was_down_are_seen(node: DoubleNode):
+    _, container = await node.running()
+    await node.containerd.stop()
+    node.containerd.process(container).exit(7)
+    await node.containerd.start()
+    await asyncio.wait_for(node.containers.get(container).exited.wait(), 20)
+    assert node.containers.get(container).status.exit_code == 7
+
+
