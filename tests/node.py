@@ -179,7 +179,9 @@ class DoubleNode:
         assert not self.network.attached, f"addresses are left: {self.network.attached}"
         assert not self.keeper.followed, f"logs are still followed: {self.keeper.followed}"
         paths = self.pods.engine.paths
-        files = [str(path) for base in (paths.root, paths.state) for path in base.rglob("*") if path.is_file()]
+        files = [
+            str(path) for base in (paths.root, paths.state) for path in base.rglob("*") if path.is_file()
+        ]
         assert not files, f"files are left: {files}"
         namespaces = list(paths.network_namespace("0" * 64).parent.iterdir())
         assert not namespaces, f"namespaces are left: {namespaces}"
@@ -187,7 +189,9 @@ class DoubleNode:
 
 
 @contextlib.asynccontextmanager
-async def double_node(containerd: ContainerdDouble, client: Client, directory: Path) -> AsyncIterator[DoubleNode]:
+async def double_node(
+    containerd: ContainerdDouble, client: Client, directory: Path
+) -> AsyncIterator[DoubleNode]:
     """Assemble a node and follow the double's events."""
     await load_image(client)
     async with Supervisor() as supervisor:
@@ -216,7 +220,17 @@ async def double_node(containerd: ContainerdDouble, client: Client, directory: P
         supervisor.keep("events", observer.run)
         await asyncio.wait_for(observer.connected.wait(), 10)
         yield DoubleNode(
-            containerd, client, pods, sandboxes, containers, observer, network, keeper, supervisor, directory / "logs", on
+            containerd,
+            client,
+            pods,
+            sandboxes,
+            containers,
+            observer,
+            network,
+            keeper,
+            supervisor,
+            directory / "logs",
+            on,
         )
         await remove_pods(pods, sandboxes, network)
         for container_id in list(keeper.followed):
@@ -231,7 +245,9 @@ async def remove_pods(pods: PodEngine, sandboxes: Sandboxes, network: FakeNetwor
         await sandboxes.remove(sandbox.id)
 
 
-async def load_image(client: Client, change: Callable[[dict[str, object]], None] = lambda _config: None) -> None:
+async def load_image(
+    client: Client, change: Callable[[dict[str, object]], None] = lambda _config: None
+) -> None:
     """Put a one-layer image into the double, as an import by another client would."""
     layer = BytesIO()
     with tarfile.open(fileobj=layer, mode="w") as archive:
@@ -245,11 +261,17 @@ async def load_image(client: Client, change: Callable[[dict[str, object]], None]
     }
     change(config)
     kinds = "application/vnd.oci.image"
-    blobs = {"layer": (f"{kinds}.layer.v1.tar", tar), "config": (f"{kinds}.config.v1+json", json.dumps(config).encode())}
-    described = {
-        name: {"mediaType": kind, "digest": digest_of(data), "size": len(data)} for name, (kind, data) in blobs.items()
+    blobs = {
+        "layer": (f"{kinds}.layer.v1.tar", tar),
+        "config": (f"{kinds}.config.v1+json", json.dumps(config).encode()),
     }
-    manifest = json.dumps({"schemaVersion": 2, "config": described["config"], "layers": [described["layer"]]}).encode()
+    described = {
+        name: {"mediaType": kind, "digest": digest_of(data), "size": len(data)}
+        for name, (kind, data) in blobs.items()
+    }
+    manifest = json.dumps(
+        {"schemaVersion": 2, "config": described["config"], "layers": [described["layer"]]}
+    ).encode()
     labels = {"containerd.io/gc.ref.content.0": described["config"]["digest"]}
     labels["containerd.io/gc.ref.content.1"] = described["layer"]["digest"]
     async with client.leases.hold() as leased:

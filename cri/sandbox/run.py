@@ -78,7 +78,8 @@ async def run_sandbox(
 async def _run(pods: PodEngine, sandbox: Sandbox, handler: Handler, undo: UndoStack) -> None:
     engine = pods.engine
     with stage("image"):
-        image = await engine.images.ensure(pods.settings.sandbox_image)
+        wanted = pods.settings.sandbox_image
+        image = engine.images.find(wanted) or await engine.images.ensure(wanted)
     sandbox.image_id = image.id
     with stage("spec"):
         record = await containerd_record(engine, sandbox.record, handler, image)

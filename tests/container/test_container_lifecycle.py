@@ -258,5 +258,3 @@ async def test_exits_while_the_event_stream_was_down_are_seen(node: DoubleNode):
     await node.containerd.start()
     await asyncio.wait_for(node.containers.get(container).exited.wait(), 20)
     assert node.containers.get(container).status.exit_code == 7
-
-
