@@ -4,8 +4,8 @@ What critest takes for granted of them decides what they are made of:
 
 - Debian's dynamically linked busybox: the shell of the static one runs its applets without a look at PATH, and
   so would not notice a masked `/bin/ls`. Applets are hard links, so that masking one masks one.
-- pgrep, ipcs and ping are not, or not fully, in that busybox: they come from procps, util-linux and iputils.
-  This ping wants a raw socket, so that it notices a dropped NET_RAW.
+- pgrep and ipcs are not in that busybox: they come from procps and util-linux. Its ping wants a raw socket, and
+  so notices a dropped NET_RAW.
 - nginx is the real one: specs look for its process name, its pid file and port 80 (12003 on the host network).
 - Each pause tag is an image of its own, so that removing one does not remove the sandbox image.
 - Users 1000, 1002, 1003, www-data and group 50000 are in the account files.
@@ -93,7 +93,6 @@ PROGRAMS = (
     Program("bin/busybox", "busybox", "bin/busybox"),
     Program("bin/pgrep", "procps", "usr/bin/pgrep"),
     Program("bin/ipcs", "util-linux", "usr/bin/ipcs"),
-    Program("bin/ping", "iputils-ping", "bin/ping"),
 )
 NGINX_PROGRAM = Program("bin/nginx", "nginx", "usr/sbin/nginx")
 SET_UID_PROGRAM = Program("bin/effective-id", "coreutils", "usr/bin/id")

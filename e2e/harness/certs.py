@@ -24,3 +24,9 @@ def write_mirror(tree: Path, name: str, registry: Registry) -> None:
     if registry.certificate is not None:
         lines.append(f"ca = {json.dumps(str(registry.certificate.certificate))}")
     (directory / "hosts.toml").write_text("\n".join(lines) + "\n")
+
+
+def distrust(tree: Path, name: str) -> None:
+    """Take the registry's authority out of an entry, so that its certificate is one of nobody's."""
+    file = tree / name / "hosts.toml"
+    file.write_text("\n".join(line for line in file.read_text().splitlines() if not line.startswith("ca =")))

@@ -100,10 +100,10 @@ async def assemble(
     else:
         containerd = EmbeddedContainerd(instance)
         await stack.enter_async_context(containerd)
-        server = CriShim(instance / "cri-shim", containerd, settings)
+        server = shim = CriShim(instance / "cri-shim", containerd, settings)
+        stack.push_async_callback(shim.end_log_keeper)
+        stack.push_async_callback(shim.stop)
     await server.start()
-    if kind != BUILT_IN:
-        stack.push_async_callback(server.stop)
     client = await stack.enter_async_context(connected(server.endpoint))
     image = busybox or f"{shelf.host}/{BUSYBOX}"
     for reference in (settings.sandbox_image, image):

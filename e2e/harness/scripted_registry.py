@@ -147,17 +147,17 @@ def replace_blob(digest: str, content: bytes) -> Fault:
     return fault
 
 
-def cut_off(digest: str, *, times: int = -1) -> Fault:
+def cut_off(blob: Blob, *, times: int = -1) -> Fault:
     """Close the connection in the middle of a blob, the first `times` times or always."""
     left = [times]
 
     async def fault(request: web.Request) -> web.StreamResponse | None:
-        if request.method != "GET" or not request.path.endswith(digest) or left[0] == 0:
+        if request.method != "GET" or not request.path.endswith(blob.digest) or left[0] == 0:
             return None
         left[0] -= 1
-        response = web.StreamResponse(headers={"Content-Length": "1000000"})
+        response = web.StreamResponse(headers={"Content-Length": str(len(blob.content))})
         await response.prepare(request)
-        await response.write(b"only this much")
+        await response.write(blob.content[: len(blob.content) // 2])
         if request.transport is not None:
             request.transport.abort()
         return response

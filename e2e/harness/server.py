@@ -17,6 +17,7 @@ import grpc.aio
 from api.wire import criv1
 from cri.app.embedded import EmbeddedContainerd
 from cri.app.embedded_layout import DISABLED_PLUGINS, containerd_configuration
+from cri.app.embedded_remains import end_process, processes
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -84,7 +85,9 @@ class CriShim:
         self.configuration_file.write_text(text + more)
 
     async def start(self) -> None:
-        """Start it and wait until Version answers; raises RuntimeError with the log's end if it does not."""
+        """Start it unless it runs, and wait until it answers; RuntimeError with the log's end if it does not."""
+        if self._process is not None and self._process.returncode is None:
+            return
         if not self.configuration_file.exists():
             self.write_configuration()
         with self.log_file.open("ab") as output:
@@ -108,6 +111,12 @@ class CriShim:
     async def kill(self) -> None:
         """SIGKILL."""
         await self._end(signal.SIGKILL)
+
+    async def end_log_keeper(self) -> None:
+        """End the log keeper, which outlives the server by design: for the end of a node."""
+        for pid, command in processes():
+            if any(str(self.state) in word for word in command) and any("keeper" in word for word in command):
+                await end_process(pid, signal.SIGTERM)
 
     async def _end(self, request: signal.Signals) -> None:
         process, self._process = self._process, None
