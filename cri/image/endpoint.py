@@ -67,6 +67,8 @@ def parse_url(text: str, source: str) -> tuple[str, str, str]:
 
     A host without a scheme means HTTPS, or plain HTTP on loopback. Raises InvalidArgument.
     """
+    if "@" in text:
+        raise InvalidArgument(f"{source}: credentials do not belong into a URL, use [registry.configs]")
     host_only = text.partition("/")[0]
     url = text if "://" in text else f"{'http' if is_loopback(host_only) else 'https'}://{text}"
     try:
@@ -74,8 +76,6 @@ def parse_url(text: str, source: str) -> tuple[str, str, str]:
         host, _ = parts.hostname, parts.port
     except ValueError as error:
         raise InvalidArgument(f"{source}: {text!r} is not a URL: {error}") from None
-    if parts.username is not None or parts.password is not None:
-        raise InvalidArgument(f"{source}: credentials do not belong into a URL, use [registry.configs]")
     if parts.scheme not in ("http", "https") or not host:
         raise InvalidArgument(f"{source}: {text!r} is not an http or https URL with a host")
     if parts.query or parts.fragment:

@@ -107,7 +107,7 @@ def _directories(config_path: str, domain: str) -> Iterator[str]:
 def _endpoint(url: str, table: _HostTable, path: str, domain: str = "") -> Endpoint:
     base = os.path.dirname(path)
     if url:
-        scheme, host, root = parse_url(url, f"{path}: server {url!r}")
+        scheme, host, root = parse_url(url, "server")
         if not table.override_path and not root.endswith("/v2"):
             root += "/v2"
         fallback = False

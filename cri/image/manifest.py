@@ -112,7 +112,7 @@ class _Document(msgspec.Struct):
     config: BlobDescriptor | None = None
     layers: list[BlobDescriptor] | None = None
     manifests: list[BlobDescriptor] | None = None
-    fs_layers: msgspec.Raw | None = msgspec.field(name="fsLayers", default=None)
+    fs_layers: list[object] | None = msgspec.field(name="fsLayers", default=None)
 
 
 class _Execution(msgspec.Struct):

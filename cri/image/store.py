@@ -20,6 +20,7 @@ from cri.image.platform import host_platform
 from cri.image.pull import Order, Puller
 from cri.image.remove import remove_names
 from cri.image.unpack import Unpacker
+from cri.observe.metrics import Metrics
 
 if TYPE_CHECKING:
     import builtins
@@ -38,10 +39,16 @@ class ImageStore:
     """Finds, pulls, unpacks, removes and measures images."""
 
     def __init__(
-        self, client: Client, settings: ImageSettings, registry: RegistrySettings, supervisor: Supervisor
+        self,
+        client: Client,
+        settings: ImageSettings,
+        registry: RegistrySettings,
+        supervisor: Supervisor,
+        metrics: Metrics | None = None,
     ) -> None:
-        """`load` comes before anything else."""
+        """`load` comes before anything else; pulls are counted in `metrics`."""
         self._client = client
+        self._metrics = Metrics() if metrics is None else metrics
         self._settings = settings
         self._registry = registry
         pinned = [_normalised(name) for name in (*settings.pinned_images, settings.sandbox_image) if name]
@@ -106,7 +113,14 @@ class ImageStore:
         )
         # Credentials are part of the key: having joined another's pull must not stand in for being allowed to.
         key = (order.reference, order.snapshotter, order.keyring.requested, order.keyring.requested_for)
-        return await self._pulls.run(key, str(order.reference), lambda: self._puller.pull(order))
+        return await self._pulls.run(key, str(order.reference), lambda: self._counted(order))
+
+    async def _counted(self, order: Order) -> PullReport:
+        with self._metrics.image_pull():
+            report = await self._puller.pull(order)
+        self._metrics.image_bytes(report.fetched_bytes)
+        self._metrics.image_layers(fetched=report.layers - report.reused_layers, reused=report.reused_layers)
+        return report
 
     async def ensure(self, reference: str) -> Image:
         """The image, unpacked: the local one if there is one, else pulled (for the sandbox image)."""
