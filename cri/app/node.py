@@ -74,7 +74,7 @@ def assemble(
         client=client,
         node=Node(),
         images=ImageStore(
-            client, image_settings(configuration), registry_settings(configuration), supervisor
+            client, image_settings(configuration), registry_settings(configuration), supervisor, metrics
         ),
         keeper=keeper,
         supervisor=supervisor,

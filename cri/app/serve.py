@@ -25,14 +25,16 @@ from cri.app.node import Assembly, assemble
 from cri.app.socket import remove_stale_socket, socket_path
 from cri.concurrency.supervision import Supervisor
 from cri.concurrency.together import all_of
+from cri.concurrency.undo import watch_leftovers
 from cri.errors import CriError
 from cri.observe import task_dump
 from cri.observe.exposition import serve_metrics
 from cri.observe.interceptor import ObservingInterceptor
+from cri.observe.log_totals import LogMeter
 from cri.observe.loop_lag import watch_loop_lag
 from cri.observe.metrics import Metrics
 from cri.observe.slow_operations import SlowOperationLog
-from cri.observe.snapshots import ObjectCount, count_objects
+from cri.observe.snapshots import LogTotals, ObjectCount, count_objects
 from cri.observe.stages import on_finished
 from cri.oci.oom_score import unexpectedly_limited
 from cri.sandbox.remove import remove_sandbox
@@ -40,9 +42,10 @@ from cri.services.image import ImageService
 from cri.services.runtime import RuntimeService
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from cri.app.config.configuration import Configuration
+    from cri.logs.client import LogKeeper
 
 log = structlog.get_logger(__name__)
 
@@ -93,7 +96,8 @@ async def _run(configuration: Configuration, stopping: asyncio.Event, *, leave_n
         _start_tasks(assembly, supervisor, metrics)
         await _known(assembly)
         server = _server(configuration, assembly, metrics)
-        async with serve_metrics(configuration.metrics.address, metrics):
+        health = _health(configuration, assembly)
+        async with serve_metrics(configuration.metrics.address, metrics, health):
             await _listen(server, path, int(configuration.grpc.mode, 8))
             log.info("serving", socket=str(path), sandboxes=len(assembly.on.engine.node.sandboxes))
             await stopping.wait()
@@ -112,6 +116,7 @@ def _start_tasks(assembly: Assembly, supervisor: Supervisor, metrics: Metrics) -
     supervisor.keep("events", assembly.on.observer.run)
     supervisor.keep("log keeper", assembly.keeper.run)
     supervisor.keep("loop lag", lambda: watch_loop_lag(metrics.loop_lag))
+    supervisor.keep("log totals", lambda: _watch_logs(assembly.keeper, metrics))
     for number, network in enumerate(assembly.networks):
         supervisor.keep(f"cni configuration {number}", network.run)
 
@@ -124,6 +129,17 @@ async def _known(assembly: Assembly) -> None:
         await asyncio.wait_for(assembly.on.observer.connected.wait(), RECOVERY_SECONDS)
     except TimeoutError:
         log.warning("containerd does not answer, serving without it for now", address=assembly.client.address)
+
+
+def _health(configuration: Configuration, assembly: Assembly) -> Callable[[], str | None]:
+    """Answers what /healthz says: the server is well when containerd is."""
+
+    def problem() -> str | None:
+        if assembly.on.observer.connected.is_set():
+            return None
+        return f"containerd at {configuration.containerd.address} does not answer"
+
+    return problem
 
 
 async def _release(client: Client) -> str:
@@ -161,6 +177,7 @@ async def _listen(server: grpc.aio.Server, path: Path, mode: int) -> None:
 
 def _watch_operations(configuration: Configuration, metrics: Metrics, assembly: Assembly) -> None:
     on_finished(metrics.operation_finished)
+    watch_leftovers(metrics.rollback_leftover)
     if configuration.debug.slow_operation_threshold > 0:
         on_finished(SlowOperationLog(configuration.debug.slow_operation_threshold))
     engine = assembly.on.engine
@@ -175,11 +192,25 @@ def _watch_operations(configuration: Configuration, metrics: Metrics, assembly: 
         )
 
     metrics.snapshots.objects = objects
+    metrics.snapshots.containerd_up = assembly.on.observer.connected.is_set
     if unexpectedly_limited(engine.host, engine.oci):
         log.warning(
             "CAP_SYS_RESOURCE is missing: oom_score_adj below this process's own is raised to it",
             own=engine.host.own_oom_score_adj,
         )
+
+
+async def _watch_logs(keeper: LogKeeper, metrics: Metrics) -> None:
+    meter = LogMeter()
+    metrics.snapshots.logs = meter.totals
+
+    async def read() -> dict[str, LogTotals]:
+        return {
+            container_id: LogTotals(each.bytes, each.lines, each.split_lines, each.lost_bytes)
+            for container_id, each in (await keeper.statistics()).items()
+        }
+
+    await meter.watch(read)
 
 
 async def _remove_everything(assembly: Assembly) -> None:

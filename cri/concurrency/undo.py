@@ -24,6 +24,21 @@ log = structlog.get_logger(__name__)
 ROLLBACK_SECONDS = 60.0
 
 Step = Callable[[], Awaitable[object]]
+Leftover = Callable[[str, str, BaseException], None]
+"""Hears the operation, the undo step that failed, and its error."""
+
+_watchers: list[Leftover] = []
+
+
+def watch_leftovers(watcher: Leftover) -> Callable[[], None]:
+    """Tell `watcher` of every failed undo step of every stack. Returns a function that ends it."""
+    _watchers.append(watcher)
+
+    def end() -> None:
+        if watcher in _watchers:
+            _watchers.remove(watcher)
+
+    return end
 
 
 class UndoStack:
@@ -34,7 +49,7 @@ class UndoStack:
         operation: str,
         *,
         deadline_seconds: float = ROLLBACK_SECONDS,
-        on_leftover: Callable[[str, str, BaseException], None] = lambda _operation, _step, _error: None,
+        on_leftover: Leftover = lambda _operation, _step, _error: None,
     ) -> None:
         """`on_leftover(operation, step, error)` hears of each undo step that failed."""
         self._operation = operation
@@ -68,4 +83,5 @@ class UndoStack:
                 await step()
             except Exception as error:  # noqa: BLE001 - the other steps must still run
                 log.warning("undo step failed", operation=self._operation, step=name, error=repr(error))
-                self._on_leftover(self._operation, name, error)
+                for hear in (self._on_leftover, *_watchers):
+                    hear(self._operation, name, error)

@@ -82,9 +82,8 @@ def set_up_logging(level: str, log_format: str, stream: TextIO | None = None) ->
         logger_factory=_NamedWriterFactory(target),
         cache_logger_on_first_use=True,
     )
-    logging.basicConfig(handlers=[_ForwardingHandler()], level=logging.NOTSET, force=True)
-    for chatty in ("asyncio", "aiohttp", "grpc", "pyroute2"):
-        logging.getLogger(chatty).setLevel(logging.WARNING)
+    # Libraries talk of their own doings below WARNING, some of them at DEBUG whatever the root says.
+    logging.basicConfig(handlers=[_ForwardingHandler(logging.WARNING)], level=logging.WARNING, force=True)
 
 
 def set_level(level: str) -> None:

@@ -208,9 +208,6 @@ class Metrics:
             ),
             MOST_NAMES,
         )
-        self._containerd_up = Gauge(
-            f"{PREFIX}_containerd_up", "1 while containerd answers, 0 while it does not.", registry=registry
-        )
         build = Info(f"{PREFIX}_build", "Versions of what is running.", registry=registry)
         build.info(
             {
@@ -293,9 +290,5 @@ class Metrics:
         self._task_deaths(task_kind(name)).inc()
 
     def rollback_leftover(self, operation: str, step: str, error: BaseException) -> None:
-        """Count an undo step that failed; made for `UndoStack(on_leftover=...)`."""
+        """Count an undo step that failed; made for `cri.concurrency.undo.watch_leftovers`."""
         self._leftovers(task_kind(operation)).inc()
-
-    def containerd_up(self, *, up: bool) -> None:
-        """State whether containerd answers."""
-        self._containerd_up.set(1 if up else 0)

@@ -50,16 +50,20 @@ class Snapshots(Collector):
     def __init__(self) -> None:
         self.objects: Callable[[], Iterable[ObjectCount]] = tuple
         """Counts the objects of the index; called on the loop at each scrape."""
+        self.containerd_up: Callable[[], bool] = bool
+        """Says whether containerd answers; called on the loop at each scrape."""
         self.logs: Callable[[], LogTotals] = LogTotals
         """The last totals known of the log keeper; called on the loop at each scrape."""
         self._objects: tuple[ObjectCount, ...] = ()
         self._logs = LogTotals()
+        self._containerd_up = False
 
     def refresh(self) -> None:
         """Take the figures now. A callback that fails leaves the last figures standing and is logged."""
         try:
             self._objects = tuple(self.objects())
             self._logs = self.logs()
+            self._containerd_up = self.containerd_up()
         except Exception:
             log.exception("counting objects for the metrics failed")
 
@@ -71,6 +75,11 @@ class Snapshots(Collector):
         for counted in self._objects:
             objects.add_metric([counted.kind, counted.state], counted.count)
         yield objects
+        yield GaugeMetricFamily(
+            f"{PREFIX}_containerd_up",
+            "1 while containerd answers, 0 while it does not.",
+            value=int(self._containerd_up),
+        )
         for name, text, value in self._log_figures():
             yield CounterMetricFamily(f"{PREFIX}_log_{name}", text, value=value)
 

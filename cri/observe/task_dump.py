@@ -12,13 +12,13 @@ import faulthandler
 import linecache
 import signal
 import sys
-from types import AsyncGeneratorType, CoroutineType, FrameType, GeneratorType
 from typing import TYPE_CHECKING, TextIO
 
 from cri.observe.stages import in_flight
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from types import FrameType
 
 DEEPEST = 100
 """Frames shown of one task; more means a cycle or a recursion."""
@@ -66,13 +66,10 @@ def install(loop: asyncio.AbstractEventLoop, stream: TextIO | None = None) -> Ca
 
 
 def _step(awaiting: object) -> tuple[FrameType | None, object]:
-    """The frame of one awaitable and what it awaits in turn."""
-    if isinstance(awaiting, CoroutineType):
-        return awaiting.cr_frame, awaiting.cr_await
-    if isinstance(awaiting, GeneratorType):
-        return awaiting.gi_frame, awaiting.gi_yieldfrom
-    if isinstance(awaiting, AsyncGeneratorType):
-        return awaiting.ag_frame, awaiting.ag_await
+    """The frame of one awaitable and what it awaits in turn, by name: compiled coroutines have own types."""
+    for frame, inner in (("cr_frame", "cr_await"), ("gi_frame", "gi_yieldfrom"), ("ag_frame", "ag_await")):
+        if hasattr(awaiting, frame):
+            return getattr(awaiting, frame), getattr(awaiting, inner, None)
     return None, None
 
 

@@ -8,6 +8,7 @@ import pytest
 from prometheus_client import Counter
 from prometheus_client.parser import text_string_to_metric_families
 
+from cri.concurrency.undo import UndoStack, watch_leftovers
 from cri.errors import InvalidArgument, Unavailable
 from cri.observe import stages
 from cri.observe.address import split_host_port
@@ -36,7 +37,6 @@ def exercise(metrics: Metrics) -> None:
     metrics.loop_lag(0.01)
     metrics.task_death("undo RunPodSandbox web", RuntimeError())
     metrics.rollback_leftover("RunPodSandbox default/web", "CNI DEL", RuntimeError())
-    metrics.containerd_up(up=True)
     with stages.operation("RunPodSandbox") as running, stages.stage("netns"):
         pass
     metrics.operation_finished(running)
@@ -68,7 +68,6 @@ def test_every_series_is_fed(metrics):
     assert value(metrics, "cri_shim_events_dropped_total") == 4
     assert value(metrics, "cri_shim_task_deaths_total", task="undo") == 1
     assert value(metrics, "cri_shim_rollback_leftovers_total", operation="RunPodSandbox") == 1
-    assert value(metrics, "cri_shim_containerd_up") == 1
     assert (
         value(metrics, "cri_shim_stage_duration_seconds_count", operation="RunPodSandbox", stage="netns") == 1
     )
@@ -139,7 +138,10 @@ def test_snapshots_are_taken_by_refresh_and_survive_a_failing_callback(metrics):
     metrics.snapshots.objects = lambda: count_objects({"sandbox": ["ready", "ready", "notready"]})
     metrics.snapshots.logs = lambda: LogTotals(bytes=7, lines=1, split_lines=0, lost_bytes=2)
     assert value(metrics, "cri_shim_objects", kind="sandbox", state="ready") is None, "not refreshed yet"
+    metrics.snapshots.containerd_up = lambda: True
+    assert value(metrics, "cri_shim_containerd_up") == 0
     metrics.snapshots.refresh()
+    assert value(metrics, "cri_shim_containerd_up") == 1
     assert value(metrics, "cri_shim_objects", kind="sandbox", state="ready") == 2
     assert value(metrics, "cri_shim_log_lost_bytes_total") == 2
 
@@ -208,3 +210,18 @@ def test_bad_addresses_are_refused(address):
 )
 def test_addresses(address, parts):
     assert split_host_port(address) == parts
+
+
+async def test_undo_steps_that_fail_are_counted_by_operation(metrics):
+    async def fail() -> None:
+        raise OSError("busy")
+
+    end = watch_leftovers(metrics.rollback_leftover)
+    try:
+        with pytest.raises(KeyError):
+            async with UndoStack("RunPodSandbox default/web") as undo:
+                undo.push("unmount", fail)
+                raise KeyError("x")
+    finally:
+        end()
+    assert value(metrics, "cri_shim_rollback_leftovers_total", operation="RunPodSandbox") == 1
