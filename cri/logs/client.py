@@ -65,10 +65,21 @@ class LogKeeper:
     async def start(self) -> None:
         """Connect, starting the keeper process when its socket does not answer.
 
-        Does not call `on_restart`: whoever recovers after a start follows what must be followed. Raises
-        Unavailable.
+        Does not call `on_restart`, whose answer is not known yet: call `resume` when it is. Raises Unavailable.
         """
         await self._connected()
+
+    async def resume(self) -> None:
+        """Have everything followed that `on_restart` answers; idempotent.
+
+        Once after `start`, when the containers are known: the keeper may have died together with the server
+        before, and then the one that runs now follows nothing. Raises Unavailable.
+        """
+        connection = await self._connected()
+        try:
+            await self._follow_all(connection)
+        except ConnectionError:  # the next one is told by whoever connects to it
+            await self._connected()
 
     async def run(self) -> None:
         """Watch the connection for ever: reconnect, restart the keeper, follow again (`Supervisor.keep`)."""
@@ -146,9 +157,13 @@ class LogKeeper:
             return False
         return True
 
-    async def release(self, container_id: str) -> None:
-        """Write what is left in the FIFOs, close everything, forget the container. Idempotent."""
-        await self._request("release", container=container_id)
+    async def release(self, container_id: str) -> PumpCounters | None:
+        """Write what is left in the FIFOs, close everything, forget the container; answers its last figures.
+
+        None when it was not followed (any more).
+        """
+        answer = cast("dict[str, object] | None", await self._request("release", container=container_id))
+        return None if answer is None else _counters(answer)
 
     async def statistics(self) -> dict[str, PumpCounters]:
         """Counters of every followed container by id."""
@@ -230,15 +245,18 @@ class LogKeeper:
     async def _follow_again(self, connection: Calls) -> None:
         if self._instance is not None and self._instance != connection.instance:
             self.restarts += 1
-            wanted = await self._on_restart()
-            log.warning("a new log keeper takes over", pid=connection.pid, containers=len(wanted))
-            for followed in wanted:
-                try:
-                    await connection.request("follow", followed=followed.wire(), again=True)
-                except CriError as error:
-                    container = followed.container_id
-                    log.warning("container not followed again", container=container, error=error.message)
+            log.warning("a new log keeper takes over", pid=connection.pid)
+            await self._follow_all(connection)
         self._instance = connection.instance
+
+    async def _follow_all(self, connection: Calls) -> None:
+        for followed in await self._on_restart():
+            try:
+                await connection.request("follow", followed=followed.wire(), again=True)
+            except CriError as error:
+                log.warning(
+                    "container not followed again", container=followed.container_id, error=error.message
+                )
 
 
 @contextlib.contextmanager

@@ -52,9 +52,6 @@ class Following:
         self._reader = BlockReader()
         self._stamps = Timestamps()
 
-    def __len__(self) -> int:
-        return len(self._entries)
-
     def output(self, container: str) -> Output:
         """The output of a followed container. Raises RefusedError."""
         entry = self._entries.get(container)
@@ -118,15 +115,21 @@ class Following:
             if not stream.ended:
                 stream.nudge()
 
-    def release(self, container: str) -> None:
-        """Write what is in the FIFOs, close everything, forget the container; idempotent."""
+    def release(self, container: str) -> Counters | None:
+        """Write what is in the FIFOs, close everything, forget the container; answers its last figures."""
         entry = self._entries.pop(container, None)
         if entry is None:
-            return
+            return None
         for stream in entry.output.streams:
             self.sources.pop(stream.descriptor, None)
         entry.output.release(self._reader, self._stamps)
         self._on_finished(container)
+        return entry.output.counters()
+
+    def nudge_all(self) -> None:
+        """`nudge` every container."""
+        for container in self._entries:
+            self.nudge(container)
 
     def release_all(self) -> None:
         """Release every container."""

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 _LITTLE_BYTES: Final = 16 * 1024
 _REST_SECONDS: Final = 0.002
 _SHORTLY_SECONDS: Final = 0.003
-_ORPHAN_CHECK_SECONDS: Final = 60.0
+_ORPHAN_CHECK_SECONDS: Final = 30.0
 _NO_DESCRIPTOR_SECONDS: Final = 0.01
 
 _LATER: Final = object()
@@ -203,8 +203,11 @@ class Keeper:
         return None
 
     def _orphaned(self) -> bool:
-        """Nobody can reach us any more (the state directory was removed) and there is nothing to do."""
-        return not self._following and not self._connections and _identity(self._path) != self._identity
+        """Nobody can reach us any more (the state directory was removed) and no container writes any more."""
+        if self._connections or _identity(self._path) == self._identity:
+            return False
+        self._following.nudge_all()  # ends what no writer has open; the next check finds it gone
+        return not self._following.sources
 
     def _close(self) -> None:
         if _identity(self._path) == self._identity:

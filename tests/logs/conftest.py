@@ -3,17 +3,14 @@
 import contextlib
 import os
 import signal
-import sys
 from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 
 import pytest
-from pretended_pods import Pod
+from pretended_pods import COMMAND, Pod
 
 from cri.linux import process
 from cri.logs.client import Followed, LogKeeper
-
-COMMAND = (sys.executable, "-m", "cri.logs.keeper")
 
 
 @pytest.fixture

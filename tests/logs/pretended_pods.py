@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import os
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
 from cri.linux import fifo
 from cri.logs.client import Followed
+
+COMMAND = (sys.executable, "-m", "cri.logs.keeper")
 
 
 class Pod:

@@ -11,7 +11,7 @@ import threading
 import time
 
 import pytest
-from pretended_pods import feed, until
+from pretended_pods import COMMAND, feed, until
 
 from cri.errors import FailedPrecondition, NotFound, Unavailable
 from cri.linux import process
@@ -227,8 +227,10 @@ async def test_release_flushes_and_forgets(pods, keepers):
     await keeper.follow(pod.followed)
     out, _ = pod.open()
     os.write(out, b"a\nb")
-    await keeper.release("c1")
-    await keeper.release("c1")
+    last = await keeper.release("c1")
+    assert last is not None
+    assert (last.bytes, last.lines, last.finished) == (3, 2, True)
+    assert await keeper.release("c1") is None
     assert pod.records() == [("stdout", "F", b"a"), ("stdout", "P", b"b")]
     with pytest.raises(BrokenPipeError):
         os.write(out, b"nobody reads")
@@ -324,6 +326,49 @@ asyncio.run(main())
     pod.close()
     assert await keeper.drained("c1", 10)
     assert [text for _, _, text in pod.records()] == lines
+
+
+async def test_a_server_that_starts_with_a_new_keeper_resumes_what_runs(pods, keepers):
+    pod = pods("c1")
+    first = await keepers()
+    await first.follow(pod.followed)
+    out, _ = pod.open()
+    assert first.pid is not None
+    os.kill(first.pid, signal.SIGKILL)
+    await first.close()
+    second = await keepers(lambda: [pod.followed])
+    assert await second.statistics() == {}
+    await second.resume()
+    await second.resume()
+    os.write(out, b"heard\n")
+    pod.close()
+    assert await second.drained("c1", 10)
+    assert [text for _, _, text in pod.records()] == [b"heard"]
+
+
+async def test_a_keeper_that_nobody_can_reach_ends_with_its_containers(pods, tmp_path):
+    path = tmp_path / "lost.sock"
+    script = (
+        "import sys; from cri.logs import keeper, loop; loop._ORPHAN_CHECK_SECONDS = 0.05; "
+        f"sys.exit(keeper.main(['--socket', {str(path)!r}]))"
+    )
+    running = await asyncio.create_subprocess_exec(sys.executable, "-c", script)
+    await until(path.exists, "the socket")
+    pod = pods("c1")
+    client = LogKeeper(path, COMMAND, _nothing)
+    await client.start()
+    await client.follow(pod.followed)
+    pod.open()
+    await client.close()
+    assert not await process.exited(running.pid, 0.3), "it can be reached"
+    path.unlink()
+    assert not await process.exited(running.pid, 0.3), "a container still writes"
+    pod.close()
+    assert await running.wait() == 0
+
+
+async def _nothing() -> list[Followed]:
+    return []
 
 
 async def test_a_killed_keeper_is_replaced_and_follows_again(pods, keepers):
@@ -492,13 +537,10 @@ async def test_the_keeper_is_private_and_on_its_own(keepers, tmp_path):
 
 
 async def test_a_program_that_cannot_serve_is_reported(tmp_path):
-    async def nothing() -> list[Followed]:
-        return []
-
-    missing = LogKeeper(tmp_path / "s", ["/nowhere/keeper"], nothing)
+    missing = LogKeeper(tmp_path / "s", ["/nowhere/keeper"], _nothing)
     with pytest.raises(Unavailable, match="cannot start the log keeper /nowhere/keeper: No such file"):
         await missing.start()
-    broken = LogKeeper(tmp_path / "s", ["/bin/sh", "-c", "echo the reason >&2; exit 7"], nothing)
+    broken = LogKeeper(tmp_path / "s", ["/bin/sh", "-c", "echo the reason >&2; exit 7"], _nothing)
     with pytest.raises(Unavailable, match="ended at once with 7: the reason"):
         await broken.start()
     await broken.shutdown()
