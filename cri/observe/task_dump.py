@@ -75,5 +75,6 @@ def _step(awaiting: object) -> tuple[FrameType | None, object]:
 
 def _frame_line(frame: FrameType) -> str:
     code = frame.f_code
-    source = linecache.getline(code.co_filename, frame.f_lineno).strip()
-    return f"{code.co_filename}:{frame.f_lineno} in {code.co_qualname}: {source}"
+    line = frame.f_lineno or 0  # compiled code may have none, though the type says otherwise
+    source = linecache.getline(code.co_filename, line).strip()
+    return f"{code.co_filename}:{line} in {code.co_qualname}: {source}"

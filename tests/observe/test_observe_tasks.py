@@ -6,6 +6,7 @@ import os
 import signal
 import time
 
+import grpc.aio
 import structlog
 
 from cri.observe import stages
@@ -67,3 +68,14 @@ async def test_sigusr1_dumps_threads_and_tasks(tmp_path):
         finally:
             remove()
     assert "Current thread" in path.read_text() or "Thread 0x" in path.read_text()
+
+
+async def test_tasks_inside_grpc_are_dumped_too(tmp_path):
+    server = grpc.aio.server()
+    server.add_insecure_port(f"unix:{tmp_path}/s.sock")
+    await server.start()
+    stream = io.StringIO()
+    await asyncio.sleep(0)
+    dump(stream)
+    await server.stop(None)
+    assert "in _server_main_loop" in stream.getvalue(), stream.getvalue()
