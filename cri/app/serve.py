@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 import signal
 import sys
 from pathlib import Path
@@ -45,6 +46,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from cri.app.config.configuration import Configuration
+    from cri.app.config.schema import GrpcSection
     from cri.logs.client import LogKeeper
 
 log = structlog.get_logger(__name__)
@@ -98,7 +100,7 @@ async def _run(configuration: Configuration, stopping: asyncio.Event, *, leave_n
         server = _server(configuration, assembly, metrics)
         health = _health(configuration, assembly)
         async with serve_metrics(configuration.metrics.address, metrics, health):
-            await _listen(server, path, int(configuration.grpc.mode, 8))
+            await _listen(server, path, configuration.grpc)
             log.info("serving", socket=str(path), sandboxes=len(assembly.on.engine.node.sandboxes))
             await stopping.wait()
             log.info("stopping")
@@ -168,11 +170,12 @@ def _server(configuration: Configuration, assembly: Assembly, metrics: Metrics) 
     return server
 
 
-async def _listen(server: grpc.aio.Server, path: Path, mode: int) -> None:
+async def _listen(server: grpc.aio.Server, path: Path, section: GrpcSection) -> None:
     await asyncio.to_thread(path.parent.mkdir, parents=True, exist_ok=True, mode=0o755)
     server.add_insecure_port(f"unix:{path}")
     await server.start()
-    await asyncio.to_thread(path.chmod, mode)
+    await asyncio.to_thread(os.chown, path, section.uid, section.gid)
+    await asyncio.to_thread(path.chmod, int(section.mode, 8))
 
 
 def _watch_operations(configuration: Configuration, metrics: Metrics, assembly: Assembly) -> None:
