@@ -46,6 +46,18 @@ def cgroup_of(pid: int) -> dict[str, Path]:
     return directories
 
 
+def directory_of(cgroup: str, controller: str = "") -> Path | None:
+    """The directory of the cgroup with path `cgroup` in the tree of `controller`; None where it is not there.
+
+    On version 2 the controller is the empty string.
+    """
+    hierarchy = _hierarchies().get(controller)
+    if hierarchy is None:
+        return None
+    directory = _below(hierarchy, f"/{cgroup.strip('/')}")
+    return directory if directory.is_dir() else None
+
+
 @dataclass(frozen=True, slots=True)
 class OomCounter:
     """The OOM-kill counter of the cgroup that a process was in when `of` was called.

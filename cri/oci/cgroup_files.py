@@ -8,12 +8,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from api.wire import criv1
 from cri.oci.resources import MAX_SHARES, MIN_SHARES, UNLIMITED
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from api.wire import criv1
     from cri.oci.host import HostFacts
 
 DEFAULT_PERIOD = 100_000
@@ -37,6 +37,27 @@ def cgroup_files(request: criv1.LinuxContainerResources, host: HostFacts) -> tup
     other: when the kernel refuses (EBUSY, EINVAL) because the limits rise, write the files in reverse.
     """
     return tuple(_v2(request, host) if host.cgroup_version == 2 else _v1(request, host))
+
+
+def with_overhead(
+    resources: criv1.LinuxContainerResources, overhead: criv1.LinuxContainerResources
+) -> criv1.LinuxContainerResources:
+    """The limits of a pod's cgroup: those for its containers and the runtime's own need on top.
+
+    What either side leaves at zero, or unlimited, has nothing added to it.
+    """
+    total = criv1.LinuxContainerResources()
+    total.CopyFrom(resources)
+    if resources.cpu_shares and overhead.cpu_shares:
+        total.cpu_shares = min(resources.cpu_shares + overhead.cpu_shares, MAX_SHARES)
+    if resources.cpu_quota > 0 and overhead.cpu_quota > 0:
+        scale = (resources.cpu_period or DEFAULT_PERIOD) / (overhead.cpu_period or DEFAULT_PERIOD)
+        total.cpu_quota = resources.cpu_quota + round(overhead.cpu_quota * scale)
+    for field in ("memory_limit_in_bytes", "memory_swap_limit_in_bytes"):
+        limit, extra = getattr(resources, field), overhead.memory_limit_in_bytes
+        if limit > 0 and extra > 0:
+            setattr(total, field, limit + extra)
+    return total
 
 
 def cpu_weight(shares: int) -> int:

@@ -44,6 +44,23 @@ def cgroups_path(parent: str, container_id: str, handler: RuntimeHandler, settin
     return posixpath.join(parent, container_id)
 
 
+def pod_cgroup(parent: str) -> str:
+    """Path in the cgroup tree of the pod's `parent`, "" without one or with the root's.
+
+    A slice's place follows from its name alone.
+    """
+    name = posixpath.basename(parent.rstrip("/"))
+    if not name.endswith(".slice"):
+        return f"/{parent.strip('/')}" if parent.strip("/") else ""
+    parts = name.removesuffix(".slice").split("-")
+    return "".join(f"/{'-'.join(parts[: count + 1])}.slice" for count in range(len(parts)))
+
+
+def kept_by_kubelet(cgroup: str) -> bool:
+    """Whether the kubelet keeps this cgroup: its tree is called kubepods, with either driver."""
+    return any(part.removesuffix(".slice").split("-")[0] == "kubepods" for part in cgroup.split("/"))
+
+
 def _check_path(parent: str) -> None:
     if "\0" in parent or ":" in parent or ".." in parent.split("/"):
         raise bad_value(_FIELD, parent, "a cgroup path without '..' and ':'")

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from cri.concurrency.single_flight import SingleFlight
 from cri.sandbox.remove import remove_sandbox
+from cri.sandbox.resources import update_sandbox_resources
 from cri.sandbox.run import check_request, run_sandbox
 from cri.sandbox.stop import stop_sandbox
 from cri.state.filters import sandbox_matches
@@ -59,3 +60,7 @@ class Sandboxes:
         """Remove a sandbox and its containers; an unknown id is a success."""
         if self._node.sandboxes.find(identifier) is not None:
             await remove_sandbox(self._pods, self.get(identifier))
+
+    async def update_resources(self, request: criv1.UpdatePodSandboxResourcesRequest) -> None:
+        """Change the limits of a ready sandbox."""
+        await update_sandbox_resources(self._pods, self.get(request.pod_sandbox_id), request)

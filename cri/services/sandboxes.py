@@ -52,3 +52,10 @@ class SandboxCalls:
     async def ListPodSandbox(self, request: criv1.ListPodSandboxRequest) -> criv1.ListPodSandboxResponse:
         sandboxes = self.on.sandboxes.matching(request.filter)
         return criv1.ListPodSandboxResponse(items=[status.list_item(sandbox) for sandbox in sandboxes])
+
+    @rpc
+    async def UpdatePodSandboxResources(
+        self, request: criv1.UpdatePodSandboxResourcesRequest
+    ) -> criv1.UpdatePodSandboxResourcesResponse:
+        await self.on.sandboxes.update_resources(request)
+        return criv1.UpdatePodSandboxResourcesResponse()

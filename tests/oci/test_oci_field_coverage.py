@@ -36,6 +36,7 @@ COVERED = {
     "LinuxPodSandboxConfig.cgroup_parent": "test_oci_sandbox.py::test_paths",
     "LinuxPodSandboxConfig.security_context": "test_oci_namespaces.py::test_a_pod_on_the_host_shares_them",
     "LinuxPodSandboxConfig.sysctls": "test_oci_sandbox.py::test_a_pod_with_its_own_namespaces",
+    "LinuxPodSandboxConfig.overhead": "test_oci_resources.py::test_a_pods_cgroup_has_room_for_the_overhead",
     "LinuxPodSandboxConfig.resources": "test_oci_sandbox.py::test_hostname_and_annotations",
     "LinuxSandboxSecurityContext.namespace_options": "test_oci_namespaces.py::test_a_pod_on_the_host_shares_them",
     "LinuxSandboxSecurityContext.selinux_options": "test_oci_confinement.py::test_labels_reach_the_specs",
@@ -147,7 +148,6 @@ COVERED = {
 
 #: Fields that ask for nothing beyond being kept and given back, or whose test is yet to come.
 WITHOUT_A_TEST = {
-    "LinuxPodSandboxConfig.overhead": "accounted by the kubelet in the pod's cgroup; kept in the record",
     "ImageSpec.annotations": "of the image request; kept in the record",
     "ImageSpec.runtime_handler": "chooses the snapshotter of a pull; a container has its sandbox's",
     "ImageSpec.image_ref": "set by runtimes in statuses",

@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 
 from api.wire import criv1
 from cri.errors import InvalidArgument
-from cri.oci.cgroup_files import cgroup_files, cpu_weight
+from cri.oci.cgroup_files import cgroup_files, cpu_weight, with_overhead
+from cri.oci.cgroups import kept_by_kubelet, pod_cgroup
 from cri.oci.host import HostFacts
 from cri.oci.resources import container_resources, to_status, updated_spec
 from cri.oci.settings import OciSettings
@@ -225,3 +226,48 @@ class TestCgroupFiles:
     def test_weights_keep_the_order_of_shares(self, one, other):
         low, high = sorted((one, other))
         assert 1 <= cpu_weight(low) <= cpu_weight(high) <= 10000
+
+
+def test_a_pods_cgroup_has_room_for_the_overhead():
+    resources = criv1.LinuxContainerResources(
+        cpu_shares=512,
+        cpu_quota=50_000,
+        cpu_period=100_000,
+        memory_limit_in_bytes=100,
+        memory_swap_limit_in_bytes=-1,
+    )
+    overhead = criv1.LinuxContainerResources(
+        cpu_shares=100, cpu_quota=5_000, cpu_period=50_000, memory_limit_in_bytes=28
+    )
+    total = with_overhead(resources, overhead)
+    assert (total.cpu_shares, total.cpu_quota, total.memory_limit_in_bytes) == (612, 60_000, 128)
+    assert total.memory_swap_limit_in_bytes == -1, "unlimited stays unlimited"
+    unlimited = with_overhead(criv1.LinuxContainerResources(cpu_quota=-1), overhead)
+    assert (unlimited.cpu_shares, unlimited.cpu_quota, unlimited.memory_limit_in_bytes) == (0, -1, 0)
+
+
+@pytest.mark.parametrize(
+    ("parent", "path"),
+    [
+        ("", ""),
+        ("/", ""),
+        ("kubepods/burstable/pod1", "/kubepods/burstable/pod1"),
+        ("/kubepods/pod1/", "/kubepods/pod1"),
+        ("system.slice", "/system.slice"),
+        (
+            "kubepods-burstable-pod1_2.slice",
+            "/kubepods.slice/kubepods-burstable.slice/kubepods-burstable-pod1_2.slice",
+        ),
+        ("/kubepods.slice/kubepods-pod1.slice", "/kubepods.slice/kubepods-pod1.slice"),
+    ],
+)
+def test_where_a_pods_cgroup_lies(parent: str, path: str):
+    assert pod_cgroup(parent) == path
+
+
+def test_cgroups_of_the_kubelet_are_known_by_name():
+    assert kept_by_kubelet("/kubepods/burstable/pod1")
+    assert kept_by_kubelet("/kubepods.slice/kubepods-burstable.slice/kubepods-burstable-pod1.slice")
+    assert kept_by_kubelet("/root/kubepods/pod1")
+    assert not kept_by_kubelet("/e2e/pod1")
+    assert not kept_by_kubelet("/kubepodslike/pod1")
