@@ -15,9 +15,11 @@ from cri.linux.control_files import ControlFile, limits_something, write_control
 def tree(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """A directory in place of the cgroup tree: whether an order works is the double's to say, not the kernel's."""
     (tmp_path / "pod").mkdir()
-    found = lambda cgroup, _controller: (
-        tmp_path / cgroup.strip("/") if (tmp_path / cgroup.strip("/")).is_dir() else None
-    )  # noqa: E731
+
+    def found(cgroup: str, _controller: str) -> Path | None:
+        directory = tmp_path / cgroup.strip("/")
+        return directory if directory.is_dir() else None
+
     monkeypatch.setattr(control_files, "directory_of", found)
     return tmp_path / "pod"
 
