@@ -5,6 +5,11 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 
+PLUGIN_SECONDS = 8
+"""When a CNI plugin that hangs is given up: sooner than by default, so that a test need not wait for long."""
+UNCLAIMED_SECONDS = 4
+"""When a pod or container is removed whose caller had left before it was made, likewise."""
+
 
 @dataclass(frozen=True, slots=True)
 class ServerSettings:
@@ -43,9 +48,10 @@ stream_server_port = "0"
 restrict_oom_score_adj = true
 netns_mounts_under_state_dir = true
 max_container_log_line_size = {self.max_container_log_line_size}
+unclaimed_result_timeout = "{UNCLAIMED_SECONDS}s"
 
 [cni]
-plugin_timeout = "8s"
+plugin_timeout = "{PLUGIN_SECONDS}s"
 bin_dir = {json.dumps(self.cni_bin_dir)}
 conf_dir = {json.dumps(self.cni_conf_dir)}
 
