@@ -293,7 +293,5 @@ def test_docker_hub_goes_by_several_names() -> None:
         (["", "   ", ",,,", '"'], []),
     ],
 )
-def test_challenges_are_taken_apart(
-    headers: list[str], challenges: list[tuple[str, dict[str, str]]]
-) -> None:
+def test_challenges_are_taken_apart(headers: list[str], challenges: list[tuple[str, dict[str, str]]]) -> None:
     assert parse_challenges(headers) == [Challenge(scheme, values) for scheme, values in challenges]

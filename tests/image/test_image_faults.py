@@ -439,14 +439,16 @@ async def test_another_clients_write_of_the_same_blob_is_waited_for(
     image = image_of(b"one")
     layer = image.layers[0]
     reference = registry.add("app", "v1", image)
-    async with asyncio.TaskGroup() as group:
-        async with client.content.writer(
+    async with (
+        asyncio.TaskGroup() as group,
+        client.content.writer(
             f"layer-{layer.digest}", total=len(layer.data), expected=layer.digest
-        ) as writer:
-            pull = group.create_task(store.pull(reference))
-            while containerd.methods().count("Content.Write") < 4:
-                await asyncio.sleep(0.01)
-            await writer.commit(size=len(layer.data), expected=layer.digest, data=layer.data)
+        ) as writer,
+    ):
+        pull = group.create_task(store.pull(reference))
+        while containerd.methods().count("Content.Write") < 4:
+            await asyncio.sleep(0.01)
+        await writer.commit(size=len(layer.data), expected=layer.digest, data=layer.data)
     assert pull.result() == image.config.digest
     assert registry.paths(f"GET */blobs/{layer.digest}") == [], "the other client has fetched it"
 
@@ -457,14 +459,16 @@ async def test_cancelling_does_not_abort_another_clients_write(
     image = image_of(b"one")
     layer = image.layers[0]
     reference = registry.add("app", "v1", image)
-    async with asyncio.TaskGroup() as group:
-        async with client.content.writer(
+    async with (
+        asyncio.TaskGroup() as group,
+        client.content.writer(
             f"layer-{layer.digest}", total=len(layer.data), expected=layer.digest
-        ) as writer:
-            pull = group.create_task(store.pull(reference))
-            while containerd.methods().count("Content.Write") < 4:
-                await asyncio.sleep(0.01)
-            pull.cancel()
-            await asyncio.wait({pull})
-            await writer.commit(size=len(layer.data), expected=layer.digest, data=layer.data)
+        ) as writer,
+    ):
+        pull = group.create_task(store.pull(reference))
+        while containerd.methods().count("Content.Write") < 4:
+            await asyncio.sleep(0.01)
+        pull.cancel()
+        await asyncio.wait({pull})
+        await writer.commit(size=len(layer.data), expected=layer.digest, data=layer.data)
     assert (await client.content.info(layer.digest)).size == len(layer.data)

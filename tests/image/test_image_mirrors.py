@@ -56,9 +56,7 @@ async def test_a_mirror_that_is_down_is_tried_once(
 async def test_a_mirror_that_lacks_a_blob(
     registry: ScriptedRegistry, mirror: ScriptedRegistry, store: ImageStore, certs: Path, image: TestImage
 ) -> None:
-    write_hosts(
-        certs, registry.host, f'server = "http://{registry.host}"\n[host."http://{mirror.host}"]\n'
-    )
+    write_hosts(certs, registry.host, f'server = "http://{registry.host}"\n[host."http://{mirror.host}"]\n')
     mirror.add("app", "v1", image)
     del mirror.blobs[image.layers[1].digest]
     assert await store.pull(registry.add("app", "v1", image)) == image.config.digest
@@ -96,8 +94,7 @@ async def test_when_all_fail_each_has_its_reason(
     write_hosts(
         certs,
         registry.host,
-        f'server = "http://{registry.host}"\n'
-        f'[host."http://{mirror.host}"]\n[host."http://127.0.0.1:9"]\n',
+        f'server = "http://{registry.host}"\n[host."http://{mirror.host}"]\n[host."http://127.0.0.1:9"]\n',
     )
     mirror.fault("*", status(500), times=None)
     with pytest.raises(NotFound) as caught:

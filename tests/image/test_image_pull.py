@@ -237,7 +237,7 @@ async def test_call_budget_of_a_pull(
         "Diff.Apply",
         "Snapshots.Commit",
     )
-    expected = {method: 2 for method in per_layer} | {
+    expected = dict.fromkeys(per_layer, 2) | {
         "Content.Write": 4,
         "Content.Read": 1,
         "Content.Info": 2,

@@ -39,9 +39,7 @@ async def secure(server_context: ssl.SSLContext) -> AsyncIterator[ScriptedRegist
 async def test_our_own_authority(
     secure: ScriptedRegistry, store: ImageStore, certs: Path, authority: Authority
 ) -> None:
-    write_hosts(
-        certs, secure.host, f'server = "https://{secure.host}"\nca = "{authority.certificate}"\n'
-    )
+    write_hosts(certs, secure.host, f'server = "https://{secure.host}"\nca = "{authority.certificate}"\n')
     assert await store.pull(secure.add("app", "v1", IMAGE)) == IMAGE.config.digest
 
 
@@ -101,9 +99,7 @@ async def test_a_certificate_that_does_not_hold(
     authority: Authority, store: ImageStore, certs: Path, name: str, address: str, days: int, reason: str
 ) -> None:
     async with ScriptedRegistry(tls=authority.server(name, address=address, days=days)) as served:
-        write_hosts(
-            certs, served.host, f'server = "https://{served.host}"\nca = "{authority.certificate}"\n'
-        )
+        write_hosts(certs, served.host, f'server = "https://{served.host}"\nca = "{authority.certificate}"\n')
         error = await failure(store, served.add("app", "v1", IMAGE))
         assert reason in str(error)
 
