@@ -1,4 +1,4 @@
-"""A node on the containerd double: real engine, index, FIFOs, namespaces and image store; CNI and log keeper are stand-ins.
+"""A node on the containerd double: real engine, index, FIFOs and namespaces; CNI and log keeper are stand-ins.
 
 What is stood in for has tests of its own; here it is about the order, the number and the undoing of steps.
 """
@@ -78,6 +78,11 @@ class FakeKeeper:
     async def reopen(self, container_id: str) -> None:
         self.reopened.append(container_id)
 
+    async def resume(self) -> None:
+        """Everything is followed already."""
+
+    outdated = False
+
 
 class FakeNetwork:
     """Gives addresses out and takes them back; `fail` and `hold` are the test's."""
@@ -106,6 +111,9 @@ class FakeNetwork:
         if "DEL" in self.fail:
             raise self.fail["DEL"]
         self.attached.pop(request.sandbox_id, None)
+
+    async def set_pod_cidrs(self, cidrs: list[str]) -> None:
+        """No template here."""
 
     def status(self) -> NetworkStatus:
         return NetworkStatus(ready=True, reason="", message="")

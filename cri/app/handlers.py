@@ -23,7 +23,6 @@ M = TypeVar("M", runc_pb2.Options, runtimeoptions_pb2.Options)
 RUNC_TYPE = "io.containerd.runc.v2"
 RUNC_OPTIONS: Mapping[str, str] = {
     "BinaryName": "binary_name",
-    "CriuPath": "criu_path",
     "CriuImagePath": "criu_image_path",
     "CriuWorkPath": "criu_work_path",
     "IoGid": "io_gid",

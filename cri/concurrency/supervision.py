@@ -131,7 +131,7 @@ async def shielded(work: Coroutine[object, object, T], name: str, deadline_secon
             if task.cancelled():
                 raise
             cancelled = error
-        except Exception:  # noqa: BLE001 - delivered by task.result() below
+        except Exception:  # noqa: BLE001 - raised by task.result() below
             break
     if cancelled is not None:
         with contextlib.suppress(Exception):

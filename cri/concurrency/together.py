@@ -1,4 +1,4 @@
-"""Independent steps side by side, failing as one: the first error is raised as itself, not wrapped in a group."""
+"""Independent steps side by side: all run to their end, then the first error is raised as itself, not in a group."""
 
 from __future__ import annotations
 
@@ -30,20 +30,17 @@ async def together(
 
 
 async def together(*steps: Coroutine[object, object, object]) -> tuple[object, ...]:
-    """Run `steps` at once and return their results in order; when one fails, cancel and await the others."""
-    try:
-        async with asyncio.TaskGroup() as group:
-            tasks = [group.create_task(step) for step in steps]
-    except BaseExceptionGroup as failures:
-        raise first_cause(failures) from None
-    return tuple(task.result() for task in tasks)
+    """Run `steps` at once and return their results in order.
+
+    When one fails the others still run to their end, and then the first failure is raised: a call to a daemon that is
+    cut off in the middle may take effect after the roll-back has looked for it. Only a cancellation from outside
+    cancels them; it too waits for their end.
+    """
+    return tuple(await all_of(list(steps)))
 
 
 async def all_of(steps: list[Coroutine[object, object, A]]) -> list[A]:
-    """Like `together` for any number of steps of one kind, but let every step finish before the first error is raised.
-
-    For clean-up, where one failure must not cut the others short.
-    """
+    """Like `together`, for any number of steps of one kind."""
     results = await asyncio.gather(*steps, return_exceptions=True)
     for result in results:
         if isinstance(result, BaseException):

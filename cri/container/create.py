@@ -31,22 +31,17 @@ from cri.state.deletion import ensure_deleted
 from cri.state.records import (
     CONTAINER_EXTENSION,
     KIND_CONTAINER,
-    KIND_LABEL,
     STATUS_EXTENSION,
     ContainerRecord,
     StatusRecord,
+    containerd_labels,
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     from api.wire import criv1
     from cri.container.engine import Engine
     from cri.image.image import Image
     from cri.state.sandbox import Sandbox
-
-MOST_LABEL_BYTES = 4096
-"""containerd refuses longer labels (key and value together); the record keeps those too."""
 
 
 def check_request(config: criv1.ContainerConfig) -> None:
@@ -134,7 +129,7 @@ def _containerd_record(
     stored = StatusRecord(container.status, container.resources)
     return ContainerdContainer(
         id=record.id,
-        labels=_labels(image.config.labels, record.config.labels),
+        labels=containerd_labels(KIND_CONTAINER, image.config.labels, record.config.labels),
         image=image.names[0] if image.names else image.id,
         runtime=runtime,
         runtime_options=options,
@@ -144,13 +139,3 @@ def _containerd_record(
         extensions={CONTAINER_EXTENSION: record.to_extension(), STATUS_EXTENSION: stored.to_extension()},
         sandbox_id=record.sandbox_id,
     )
-
-
-def _labels(image: Mapping[str, str], request: Mapping[str, str]) -> dict[str, str]:
-    """Labels of the containerd container: the image's, over them the request's (which cAdvisor reads), and our kind."""
-    merged = {**image, **request, KIND_LABEL: KIND_CONTAINER}
-    return {key: value for key, value in merged.items() if key and _bytes(key, value) <= MOST_LABEL_BYTES}
-
-
-def _bytes(*texts: str) -> int:
-    return sum(len(text.encode()) for text in texts)

@@ -5,6 +5,7 @@ CRI: the empty name means the default handler; an unknown name is an error of th
 
 from __future__ import annotations
 
+import enum
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -16,6 +17,14 @@ if TYPE_CHECKING:
 
     from api.containerd import TypedValue
     from cri.oci.handler import RuntimeHandler
+
+
+class SnapshotIds(enum.Enum):
+    """Who shifts the owners of an image's files into the ids of a pod's user namespace."""
+
+    FIXED = "nobody"
+    MAPPED_BY_SNAPSHOTTER = "the snapshotter, told by labels of the snapshot"
+    MAPPED_HERE = "this server, by id-mapped mounts of the layers"
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +40,7 @@ class Handler:
     cni_conf_dir: Path | None = None
     """A CNI configuration of its own, else the node's."""
     cni_max_conf_num: int | None = None
+    snapshot_ids: SnapshotIds = SnapshotIds.FIXED
 
     @property
     def runtime_type(self) -> str:

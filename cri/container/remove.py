@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 import structlog
 
 from api.containerd import errors as containerd_errors
+from cri.concurrency.threads import finished_in_thread
 from cri.container.exit import delete_task
 from cri.container.start import kill_and_delete
 from cri.container.stop import stop_container
@@ -56,7 +57,7 @@ async def _remove(engine: Engine, container: Container) -> None:
         except containerd_errors.NotFound:
             pass
     files = [engine.paths.container_state(container.id), engine.paths.container_files(container.id)]
-    await asyncio.to_thread(_remove_trees, files)
+    await finished_in_thread(_remove_trees, files)
     with stage("record"):
         try:
             await engine.client.containers.delete(container.id)

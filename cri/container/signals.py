@@ -20,10 +20,12 @@ def stop_signal(requested: criv1.Signal.ValueType, image: str) -> str:
 def cri_signal(name: str) -> criv1.Signal.ValueType:
     """The CRI constant for a signal's name, RUNTIME_DEFAULT for one that CRI has no constant for."""
     number = signal_number(name)
-    if number >= signal.SIGRTMIN:
-        full = f"SIGRTMINPLUS{number - signal.SIGRTMIN}" if number > signal.SIGRTMIN else "SIGRTMIN"
-    else:
+    if number < signal.SIGRTMIN or number in (signal.SIGRTMIN, signal.SIGRTMAX):
         full = signal.Signals(number).name
+    elif number <= signal.SIGRTMIN + 15:  # CRI counts the lower half from SIGRTMIN, the upper from SIGRTMAX
+        full = f"SIGRTMINPLUS{number - signal.SIGRTMIN}"
+    else:
+        full = f"SIGRTMAXMINUS{signal.SIGRTMAX - number}"
     return (
         criv1.Signal.Value(full) if full in criv1.Signal.DESCRIPTOR.values_by_name else criv1.RUNTIME_DEFAULT
     )

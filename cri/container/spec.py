@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from api.wire import criv1
+from cri.concurrency.threads import finished_in_thread
 from cri.concurrency.together import together
 from cri.container.devices import device_sources, host_devices
 from cri.container.mount_sources import mount_sources
@@ -58,7 +59,7 @@ async def build_spec(engine: Engine, plan: ContainerPlan, undo: UndoStack) -> Sp
             container_user_request(context, plan.image.config.user),
         ),
         anonymous_volumes(engine, plan, undo),
-        asyncio.to_thread(mount_sources, config.mounts),
+        finished_in_thread(mount_sources, config.mounts),
         asyncio.to_thread(device_sources, config.devices),
         asyncio.to_thread(seccomp_profile, context, engine.oci),
     )

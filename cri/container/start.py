@@ -9,7 +9,6 @@ leaves the container EXITED with code 128 and reason StartError; kubelet then re
 
 from __future__ import annotations
 
-import asyncio
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -21,6 +20,7 @@ from api.containerd import Mount, TypedValue
 from api.containerd import errors as containerd_errors
 from api.wire import criv1
 from cri.concurrency.supervision import shielded
+from cri.concurrency.threads import finished_in_thread
 from cri.concurrency.together import together
 from cri.container.exit import delete_task
 from cri.container.records import store_status
@@ -129,7 +129,7 @@ async def _create_task(
 
 async def _open_streams(engine: Engine, followed: Followed, stdin: Path | None) -> None:
     paths = [path for path in (followed.stdout, followed.stderr, stdin) if path is not None]
-    await asyncio.to_thread(_prepare, paths, followed.log_path)
+    await finished_in_thread(_prepare, paths, followed.log_path)
     await engine.keeper.follow(followed)
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import os
 import secrets
 import shutil
@@ -10,6 +9,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from cri.concurrency.threads import finished_in_thread
 from cri.container.image_view import look_into
 from cri.container.unpacked import with_unpacked
 from cri.linux.copy_tree import copy_tree
@@ -32,13 +32,13 @@ async def anonymous_volumes(
     if not destinations:
         return ()
     base = engine.paths.container_files(plan.record.id)
-    undo.push("remove volumes", lambda: asyncio.to_thread(partial(shutil.rmtree, base, ignore_errors=True)))
+    undo.push("remove volumes", lambda: finished_in_thread(partial(shutil.rmtree, base, ignore_errors=True)))
     volumes = tuple(
         AnonymousVolume(destination, str(base / "volumes" / secrets.token_hex(16)))
         for destination in destinations
     )
     for volume in volumes:
-        await asyncio.to_thread(partial(os.makedirs, volume.source, mode=0o755))
+        await finished_in_thread(partial(os.makedirs, volume.source, mode=0o755))
     fill = partial(_fill, volumes)
     snapshotter = plan.handler.snapshotter
     await with_unpacked(

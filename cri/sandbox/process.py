@@ -25,7 +25,7 @@ from cri.oci.sandbox import SandboxSpecInputs, sandbox_spec
 from cri.oci.spec import to_json
 from cri.oci.user import sandbox_user_request
 from cri.state.deletion import ensure_deleted
-from cri.state.records import KIND_LABEL, KIND_SANDBOX, SANDBOX_EXTENSION, SandboxRecord
+from cri.state.records import KIND_SANDBOX, SANDBOX_EXTENSION, SandboxRecord, containerd_labels
 
 if TYPE_CHECKING:
     from cri.concurrency.undo import UndoStack
@@ -65,7 +65,7 @@ async def containerd_record(
     )
     return ContainerdContainer(
         id=record.id,
-        labels={**record.config.labels, KIND_LABEL: KIND_SANDBOX},
+        labels=containerd_labels(KIND_SANDBOX, record.config.labels),
         image=image.repo_tags[0] if image.repo_tags else image.id,
         runtime=handler.runtime_type,
         runtime_options=handler.options,

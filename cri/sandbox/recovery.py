@@ -51,6 +51,9 @@ async def rebuild(pods: PodEngine) -> Recovery:
         _restore_sandbox(pods, sandbox)
     for container in outcome.containers:
         _restore_container(pods, container)
+    await engine.keeper.resume()
+    if engine.keeper.outdated:
+        await engine.keeper.replace()
     log.info("state recovered", sandboxes=len(outcome.sandboxes), containers=len(outcome.containers))
     return outcome
 

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import asyncio
 from typing import TYPE_CHECKING
 
 import structlog
 
+from cri.concurrency.threads import finished_in_thread
 from cri.concurrency.together import all_of
 from cri.container.remove import remove_container
 from cri.observe.stages import stage
@@ -35,7 +35,7 @@ async def remove_sandbox(pods: PodEngine, sandbox: Sandbox) -> None:
                 await all_of([remove_container(engine, container) for container in containers])
             with stage("snapshot"):
                 await ensure_deleted(engine.client.snapshots(sandbox.snapshotter).remove(sandbox.id))
-            await asyncio.to_thread(remove_files, engine.paths, sandbox.id)
+            await finished_in_thread(remove_files, engine.paths, sandbox.id)
             with stage("record"):
                 await ensure_deleted(engine.client.containers.delete(sandbox.id))
         finally:

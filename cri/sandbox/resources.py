@@ -7,7 +7,6 @@ changed. Elsewhere (other clients bring a parent of their own) the cgroup gets w
 
 from __future__ import annotations
 
-import asyncio
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -15,6 +14,7 @@ import structlog
 
 from api.containerd import Container as ContainerdContainer
 from api.wire import criv1
+from cri.concurrency.threads import finished_in_thread
 from cri.errors import FailedPrecondition
 from cri.linux.control_files import ControlFile, limits_something, write_control_files
 from cri.observe.stages import stage
@@ -51,7 +51,7 @@ async def update_sandbox_resources(
             ControlFile(file.controller, file.name, file.value) for file in cgroup_files(total, engine.host)
         ]
         with stage("cgroup"):
-            await asyncio.to_thread(_write, sandbox, pod_cgroup(config.linux.cgroup_parent), files)
+            await finished_in_thread(_write, sandbox, pod_cgroup(config.linux.cgroup_parent), files)
         record = replace(sandbox.record, config=config)
         with stage("record"):
             update = ContainerdContainer(id=sandbox.id, extensions={SANDBOX_EXTENSION: record.to_extension()})

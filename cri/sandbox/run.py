@@ -10,7 +10,6 @@ Tasks.Create, Tasks.Start, Containers.Update; with host network the last is not 
 
 from __future__ import annotations
 
-import asyncio
 import secrets
 from dataclasses import replace
 from typing import TYPE_CHECKING
@@ -19,6 +18,7 @@ import structlog
 
 from api.containerd import Container as ContainerdContainer
 from api.wire import criv1
+from cri.concurrency.threads import finished_in_thread
 from cri.concurrency.together import together
 from cri.concurrency.undo import UndoStack
 from cri.errors import InvalidArgument
@@ -116,8 +116,8 @@ async def _make_namespace(record: SandboxRecord, undo: UndoStack) -> None:
 async def _make_files(pods: PodEngine, sandbox: Sandbox, undo: UndoStack) -> None:
     paths = pods.engine.paths
     with stage("files"):
-        undo.push("remove files", lambda: asyncio.to_thread(remove_files, paths, sandbox.id))
-        await asyncio.to_thread(prepare_files, paths, sandbox.record)
+        undo.push("remove files", lambda: finished_in_thread(remove_files, paths, sandbox.id))
+        await finished_in_thread(prepare_files, paths, sandbox.record)
 
 
 async def _attach(pods: PodEngine, sandbox: Sandbox, handler: Handler, undo: UndoStack) -> SandboxRecord:

@@ -6,11 +6,11 @@ addresses disappear) as soon as its process has ended; a CNI DEL that fails is a
 
 from __future__ import annotations
 
-import asyncio
 from typing import TYPE_CHECKING
 
 import structlog
 
+from cri.concurrency.threads import finished_in_thread
 from cri.concurrency.together import all_of
 from cri.container.stop import stop_container
 from cri.observe.stages import stage
@@ -39,7 +39,7 @@ async def stop_locked(pods: PodEngine, sandbox: Sandbox) -> None:
             [stop_container(engine, container, 0) for container in engine.node.containers_of(sandbox.id)]
         )
     await all_of([_end_process(pods, sandbox), network.detach(pods, sandbox)])
-    await asyncio.to_thread(release_mounts, engine.paths, sandbox.id)
+    await finished_in_thread(release_mounts, engine.paths, sandbox.id)
     log.info("sandbox stopped", sandbox=sandbox.id)
 
 

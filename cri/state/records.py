@@ -29,6 +29,8 @@ SANDBOX_TYPE = "github.com/containerd/cri/pkg/store/sandbox/Metadata"
 CONTAINER_TYPE = "github.com/containerd/cri/pkg/store/container/Metadata"
 STATUS_TYPE = "io.cri-shim.v1/ContainerStatus"
 RECORD_VERSION = "v1"
+MOST_LABEL_BYTES = 4096
+"""containerd refuses longer labels (key and value together); the metadata extension keeps those too."""
 
 
 class BadRecordError(Exception):
@@ -194,6 +196,19 @@ def sandbox_name(metadata: criv1.PodSandboxMetadata) -> str:
 def container_name(metadata: criv1.ContainerMetadata, sandbox: criv1.PodSandboxMetadata) -> str:
     """The name by which retries of one CreateContainer recognise each other."""
     return "_".join((metadata.name, sandbox.name, sandbox.namespace, sandbox.uid, str(metadata.attempt)))
+
+
+def containerd_labels(kind: str, *sources: Mapping[str, str]) -> dict[str, str]:
+    """Labels of the containerd container, for cAdvisor and node agents: later sources win, our kind over all.
+
+    CRI answers come from the metadata extension, not from these: containerd drops empty labels and refuses long ones.
+    """
+    merged = {key: value for source in sources for key, value in source.items()} | {KIND_LABEL: kind}
+    return {key: value for key, value in merged.items() if key and _bytes(key, value) <= MOST_LABEL_BYTES}
+
+
+def _bytes(*texts: str) -> int:
+    return sum(len(text.encode()) for text in texts)
 
 
 def _extension(type_url: str, metadata: Mapping[str, Json]) -> TypedValue:

@@ -59,23 +59,39 @@ async def test_leaving_ends_everything():
     assert supervisor.names == []
 
 
-async def test_together_raises_the_first_error_itself_and_cancels_the_rest():
-    cancelled = asyncio.Event()
+async def test_together_lets_every_step_finish_and_raises_the_first_error_itself():
+    finished = asyncio.Event()
 
-    async def wait() -> None:
-        try:
-            await asyncio.Event().wait()
-        except asyncio.CancelledError:
-            cancelled.set()
-            raise
+    async def act() -> None:
+        await asyncio.sleep(0.01)
+        finished.set()
 
     async def fail() -> None:
         await asyncio.sleep(0)
         raise OSError("busy")
 
     with pytest.raises(OSError, match="busy"):
-        await together(wait(), fail())
-    assert cancelled.is_set()
+        await together(act(), fail())
+    assert finished.is_set()
+
+
+async def test_a_cancellation_reaches_every_step_and_waits_for_its_end():
+    ended: list[int] = []
+
+    async def act(number: int) -> None:
+        try:
+            await asyncio.Event().wait()
+        finally:
+            await asyncio.sleep(0.001)
+            ended.append(number)
+
+    task = asyncio.get_running_loop().create_task(together(act(1), act(2)))
+    await asyncio.sleep(0)
+    await asyncio.sleep(0)
+    task.cancel()
+    await asyncio.wait({task})
+    assert task.cancelled()
+    assert ended == [1, 2]
 
 
 async def test_together_returns_results_in_order():

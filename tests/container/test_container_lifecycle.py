@@ -11,6 +11,7 @@ import pytest
 from api.wire import criv1
 from cri.errors import AlreadyExists, FailedPrecondition, InvalidArgument, NotFound
 from cri.state.container_status import Phase
+from tests.double.containerd import until
 from tests.double.scripts import STUBBORN
 from tests.node import DoubleNode
 
@@ -178,8 +179,7 @@ async def test_grace_then_kill(node: DoubleNode):
     node.containerd.calls.clear()
     loop = asyncio.get_running_loop()
     slow = loop.create_task(node.containers.stop(container, 3600))
-    while "Tasks.Kill" not in node.containerd.methods():
-        await asyncio.sleep(0.001)
+    await until(lambda: "Tasks.Kill" in node.containerd.methods())
     await node.containers.stop(container, 0)
     await slow
     signals = [call.request.signal for call in node.containerd.calls if call.method == "Tasks.Kill"]

@@ -13,6 +13,7 @@ from cri.errors import AlreadyExists, InvalidArgument, Unavailable
 from cri.linux.mounts import is_mount_point
 from cri.linux.namespaces import is_namespace
 from cri.sandbox import status
+from tests.double.containerd import until
 from tests.node import DoubleNode
 
 HOST_NETWORK = criv1.LinuxPodSandboxConfig(
@@ -69,8 +70,7 @@ async def test_cni_runs_beside_the_process(node: DoubleNode):
     node.network.hold.clear()
     run = asyncio.get_running_loop().create_task(node.sandboxes.run(node.pod_config(), ""))
     await node.network.reached.wait()
-    while "Tasks.Start" not in node.containerd.methods():
-        await asyncio.sleep(0.001)
+    await until(lambda: "Tasks.Start" in node.containerd.methods())
     assert not run.done(), "the pod is not ready before its network is"
     node.network.hold.set()
     await run
