@@ -35,6 +35,7 @@ def detect_host() -> HostFacts:
         own_oom_score_adj=int(_read(Path("/proc/self/oom_score_adj")) or 0),
         cpus=_set(_read(Path("/sys/devices/system/cpu/online"))),
         memory_nodes=_set(_read(Path("/sys/devices/system/node/online")) or "0"),
+        user_namespaces=_read(Path("/proc/sys/user/max_user_namespaces")) not in ("", "0"),
         in_user_namespace=_in_user_namespace(),
         cgroup_mount_options=(),
     )

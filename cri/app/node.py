@@ -16,8 +16,6 @@ from cri.app.config.assembly import (
     registry_settings,
     sandbox_settings,
 )
-from cri.app.handlers import build_handlers
-from cri.app.host import detect_host
 from cri.container.accounts import Accounts
 from cri.container.containers import Containers
 from cri.container.engine import Engine
@@ -41,6 +39,7 @@ if TYPE_CHECKING:
     from cri.concurrency.supervision import Supervisor
     from cri.container.handlers import Handlers
     from cri.observe.metrics import Metrics
+    from cri.oci.host import HostFacts
 
 LOG_KEEPER_COMMAND = (sys.executable, "-m", "cri.logs.keeper")
 
@@ -61,9 +60,10 @@ def assemble(
     metrics: Metrics,
     supervisor: Supervisor,
     containerd_release: str,
+    handlers: Handlers,
+    host: HostFacts,
 ) -> Assembly:
-    """Build everything. Blocking for the few files that describe the host. Raises InvalidArgument for a bad handler."""
-    handlers = build_handlers(configuration)
+    """Build everything."""
     paths = node_paths(configuration)
 
     async def followed() -> Sequence[Followed]:
@@ -80,7 +80,7 @@ def assemble(
         supervisor=supervisor,
         handlers=handlers,
         paths=paths,
-        host=detect_host(),
+        host=host,
         oci=oci_settings(configuration),
         settings=container_settings(configuration),
         accounts=Accounts(client),

@@ -21,11 +21,14 @@ import structlog
 from api.containerd import Client
 from api.containerd import errors as containerd_errors
 from api.wire import criv1
+from cri.app.abilities import with_abilities
 from cri.app.embedded import EmbeddedContainerd
+from cri.app.handlers import build_handlers
+from cri.app.host import detect_host
 from cri.app.node import Assembly, assemble
 from cri.app.socket import remove_stale_socket, socket_path
 from cri.concurrency.supervision import Supervisor
-from cri.concurrency.together import all_of
+from cri.concurrency.together import all_of, together
 from cri.concurrency.undo import watch_leftovers
 from cri.errors import CriError
 from cri.observe import task_dump
@@ -92,7 +95,11 @@ async def _run(configuration: Configuration, stopping: asyncio.Event, *, leave_n
         ) as client,
         Supervisor(metrics.task_death, expected=(containerd_errors.ContainerdError, CriError)) as supervisor,
     ):
-        assembly = assemble(configuration, client, metrics, supervisor, await _release(client))
+        host = await asyncio.to_thread(detect_host)
+        handlers, release = await together(
+            with_abilities(build_handlers(configuration), client, host), _release(client)
+        )
+        assembly = assemble(configuration, client, metrics, supervisor, release, handlers, host)
         _watch_operations(configuration, metrics, assembly)
         await assembly.keeper.start()
         _start_tasks(assembly, supervisor, metrics)

@@ -40,6 +40,8 @@ class HostFacts:
     #: CPUs and memory nodes that a cpuset may name; empty when not known.
     cpus: frozenset[int] = frozenset()
     memory_nodes: frozenset[int] = frozenset()
+    #: The kernel has user namespaces, and lets some be made.
+    user_namespaces: bool = True
     #: This process runs in a user namespace that is not the initial one.
     in_user_namespace: bool = False
     #: Options of the host's /sys/fs/cgroup mount, which a cgroup2 mount of the same namespace must repeat.
