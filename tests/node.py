@@ -58,24 +58,34 @@ HOST = HostFacts(
 
 
 class FakeKeeper:
-    """Holds the read ends of FIFOs, as the log keeper does, and says what it was asked."""
+    """Holds the read ends of FIFOs, as the log keeper does, and says what it was asked. Outlives servers.
+
+    Each request yields to the loop before and after its effect, as a conversation over a socket does.
+    """
 
     def __init__(self) -> None:
         self.followed: dict[str, list[int]] = {}
         self.reopened: list[str] = []
 
     async def follow(self, followed: Followed) -> None:
+        await asyncio.sleep(0)
         paths = [path for path in (followed.stdout, followed.stderr) if path is not None]
-        self.followed[followed.container_id] = [fifo.open_reader(path) for path in paths]
+        if followed.container_id not in self.followed:
+            self.followed[followed.container_id] = [fifo.open_reader(path) for path in paths]
+        await asyncio.sleep(0)
 
     async def drained(self, container_id: str, timeout_seconds: float) -> bool:
+        await asyncio.sleep(0)
         return True
 
     async def release(self, container_id: str) -> None:
+        await asyncio.sleep(0)
         for descriptor in self.followed.pop(container_id, []):
             os.close(descriptor)
+        await asyncio.sleep(0)
 
     async def reopen(self, container_id: str) -> None:
+        await asyncio.sleep(0)
         self.reopened.append(container_id)
 
     async def resume(self) -> None:
@@ -97,10 +107,12 @@ class FakeNetwork:
 
     async def attach(self, request: PodRequest) -> AttachmentResult:
         self.calls.append("ADD")
+        await asyncio.sleep(0)
         assert request.network_namespace is not None
         assert request.network_namespace.exists(), "the namespace must be pinned before ADD"
         self.attached[request.sandbox_id] = "10.0.0.9"
         self.reached.set()
+        await asyncio.sleep(0)
         await self.hold.wait()
         if "ADD" in self.fail:
             raise self.fail["ADD"]
@@ -108,9 +120,11 @@ class FakeNetwork:
 
     async def detach(self, request: PodRequest, result: AttachmentResult | None) -> None:
         self.calls.append("DEL")
+        await asyncio.sleep(0)
         if "DEL" in self.fail:
             raise self.fail["DEL"]
         self.attached.pop(request.sandbox_id, None)
+        await asyncio.sleep(0)
 
     async def set_pod_cidrs(self, cidrs: list[str]) -> None:
         """No template here."""
@@ -196,53 +210,74 @@ class DoubleNode:
         assert len(self.node.sandboxes) == len(self.node.containers) == 0
 
 
+@dataclass
+class World:
+    """What outlives a server: containerd, the log keeper, what CNI has given out, the files."""
+
+    containerd: ContainerdDouble
+    directory: Path
+    keeper: FakeKeeper = field(default_factory=FakeKeeper)
+    network: FakeNetwork = field(default_factory=lambda: FakeNetwork())
+
+    def __post_init__(self) -> None:
+        for made in (self.paths.root, self.paths.state, self.paths.state / "netns"):
+            made.mkdir(parents=True, exist_ok=True)
+
+    @property
+    def paths(self) -> NodePaths:
+        return NodePaths(self.directory / "root", self.directory / "state", netns_under_state=True)
+
+
 @contextlib.asynccontextmanager
 async def double_node(
     containerd: ContainerdDouble, client: Client, directory: Path
 ) -> AsyncIterator[DoubleNode]:
     """Assemble a node and follow the double's events."""
     await load_image(client)
+    world = World(containerd, directory)
     async with Supervisor() as supervisor:
-        keeper, network = FakeKeeper(), FakeNetwork()
-        paths = NodePaths(directory / "root", directory / "state", netns_under_state=True)
-        for made in (paths.root, paths.state, paths.state / "netns"):
-            made.mkdir(parents=True)
-        handler = Handler("runc", RuntimeHandler("runc"), None, "overlayfs")
-        engine = Engine(
-            client=client,
-            node=Node(),
-            images=ImageStore(client, ImageSettings(sandbox_image=IMAGE), RegistrySettings(), supervisor),
-            keeper=cast(LogKeeper, keeper),
-            supervisor=supervisor,
-            handlers=Handlers({"runc": handler}, "runc"),
-            paths=paths,
-            host=HOST,
-            oci=OciSettings(),
-            settings=ContainerSettings(),
-            accounts=cast(Accounts, FakeAccounts()),
-        )
-        networks = Networks(cast(PodNetwork, network))
-        pods = PodEngine(engine, networks, SandboxSettings(sandbox_image=IMAGE))
-        sandboxes, containers, observer = Sandboxes(pods), Containers(engine), Observer(pods)
-        on = Collaborators(pods, sandboxes, containers, observer, Releases("1.6.20~ds1", "0.1.0"), dict)
-        supervisor.keep("events", observer.run)
-        await asyncio.wait_for(observer.connected.wait(), 10)
-        yield DoubleNode(
-            containerd,
-            client,
-            pods,
-            sandboxes,
-            containers,
-            observer,
-            network,
-            keeper,
-            supervisor,
-            directory / "logs",
-            on,
-        )
-        await remove_pods(pods, sandboxes, network)
-        for container_id in list(keeper.followed):
-            await keeper.release(container_id)
+        node = await started(world, client, supervisor)
+        yield node
+        await remove_pods(node.pods, node.sandboxes, world.network)
+        for container_id in list(world.keeper.followed):
+            await world.keeper.release(container_id)
+
+
+async def started(world: World, client: Client, supervisor: Supervisor) -> DoubleNode:
+    """Start a server on a world that may hold the pods of an earlier one, and wait until it knows them."""
+    handler = Handler("runc", RuntimeHandler("runc"), None, "overlayfs")
+    engine = Engine(
+        client=client,
+        node=Node(),
+        images=ImageStore(client, ImageSettings(sandbox_image=IMAGE), RegistrySettings(), supervisor),
+        keeper=cast(LogKeeper, world.keeper),
+        supervisor=supervisor,
+        handlers=Handlers({"runc": handler}, "runc"),
+        paths=world.paths,
+        host=HOST,
+        oci=OciSettings(),
+        settings=ContainerSettings(),
+        accounts=cast(Accounts, FakeAccounts()),
+    )
+    networks = Networks(cast(PodNetwork, world.network))
+    pods = PodEngine(engine, networks, SandboxSettings(sandbox_image=IMAGE))
+    sandboxes, containers, observer = Sandboxes(pods), Containers(engine), Observer(pods)
+    on = Collaborators(pods, sandboxes, containers, observer, Releases("1.6.20~ds1", "0.1.0"), dict)
+    supervisor.keep("events", observer.run)
+    await asyncio.wait_for(observer.connected.wait(), 10)
+    return DoubleNode(
+        world.containerd,
+        client,
+        pods,
+        sandboxes,
+        containers,
+        observer,
+        world.network,
+        world.keeper,
+        supervisor,
+        world.directory / "logs",
+        on,
+    )
 
 
 async def remove_pods(pods: PodEngine, sandboxes: Sandboxes, network: FakeNetwork) -> None:
