@@ -5,11 +5,13 @@
 
 from __future__ import annotations
 
-import socket
-from collections.abc import AsyncIterator
-from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
-from typing import Literal, Protocol
+from typing import TYPE_CHECKING, Literal, Protocol
+
+if TYPE_CHECKING:
+    import socket
+    from collections.abc import AsyncIterator
+    from contextlib import AbstractAsyncContextManager
 
 OutputName = Literal["stdout", "stderr"]
 
@@ -36,7 +38,7 @@ class ProcessStreams(Protocol):
     """A process that runs for one exec session."""
 
     async def write_stdin(self, block: bytes) -> None:
-        """Hand over all of `block`, waiting while the process does not read. Raises BrokenPipeError once nobody will."""
+        """Hand over `block`, waiting while the process does not read. Raises BrokenPipeError once nobody will."""
 
     async def close_stdin(self) -> None:
         """Let the process see end of file after everything written so far. Idempotent."""
@@ -61,7 +63,7 @@ class AttachSource(Protocol):
         """Live output from now on, until the container ends. A slow consumer misses output, the log does not."""
 
     async def write_stdin(self, block: bytes) -> None:
-        """Hand over all of `block`, waiting while the container does not read. Raises BrokenPipeError if it has no stdin."""
+        """Hand over `block`, waiting while the container does not read. Raises BrokenPipeError if it has no stdin."""
 
     async def end_stdin(self) -> None:
         """The client has ended its input, or is gone; what that means to the container is its own matter."""

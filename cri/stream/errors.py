@@ -7,7 +7,7 @@ class ProtocolError(Exception):
     """The peer sent what its protocol does not allow; the connection is of no further use. Says what it was."""
 
 
-class Refused(Exception):  # noqa: N818 - it is an answer, not an accident
+class Refused(Exception):
     """The request gets this HTTP answer and nothing is started."""
 
     def __init__(self, status: int, message: str, headers: tuple[tuple[str, str], ...] = ()) -> None:

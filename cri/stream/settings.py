@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 IDLE_SECONDS = 4 * 3600.0
 
@@ -21,7 +24,7 @@ class StreamSettings:
     """Settings of the stream server; durations in seconds."""
 
     stream_server_address: str = "127.0.0.1"
-    """Where to listen; a host name or an address. Empty or a wildcard listens everywhere and hands out loopback URLs."""
+    """Where to listen: a host name or an address. A wildcard listens everywhere and hands out loopback URLs."""
     stream_server_port: int = 0
     """0 takes a free port."""
     stream_idle_timeout: float = IDLE_SECONDS
