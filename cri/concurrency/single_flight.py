@@ -8,7 +8,11 @@ Three things can be true then:
     it finished, and a caller received -> the flight is over; the name belongs to an object, and that is
                                           for the index to say (AlreadyExists), not for this module
 
-An attempt is therefore a supervised task of its own and does not die with its caller. A failure that nobody
+A caller received the result if it was still there when the result came, with time enough for the answer to travel: an
+answer that leaves in the last moment before the caller's deadline may or may not have arrived, so it counts as not
+received, until somebody uses what it made (`claim`).
+
+An attempt is a supervised task of its own and does not die with its caller. A failure that nobody
 received is dropped (the attempt has undone itself) and the next call starts afresh. A result that nobody
 claims within `unclaimed_seconds` is given to `reap`.
 """
@@ -24,12 +28,15 @@ import structlog
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Coroutine
 
-    from cri.concurrency.supervision import Supervisor
+    from cri.concurrency.deadline import caller_waits_longer_than
+from cri.concurrency.supervision import Supervisor
 
 R = TypeVar("R")
 log = structlog.get_logger(__name__)
 
 UNCLAIMED_SECONDS = 600.0
+TRAVEL_SECONDS = 0.1
+"""What an answer may need from here to its caller on a busy node."""
 
 
 @dataclass(slots=True)
@@ -77,7 +84,10 @@ class SingleFlight(Generic[R]):
             result = await asyncio.shield(flight.task)
         finally:
             flight.waiters -= 1
-        self._over(key, flight)
+        if caller_waits_longer_than(TRAVEL_SECONDS):
+            self._over(key, flight)
+        else:
+            self._await_claim(key, flight)
         return result
 
     def claim(self, key: str) -> None:
@@ -91,6 +101,10 @@ class SingleFlight(Generic[R]):
         if failed:
             self._over(key, flight)
         elif flight.waiters == 0:
+            self._await_claim(key, flight)
+
+    def _await_claim(self, key: str, flight: _Flight[R]) -> None:
+        if flight.reaper is None and not flight.claimed.is_set():
             flight.reaper = self._supervisor.start(f"unclaimed {key}", self._expire(key, flight))
 
     def _over(self, key: str, flight: _Flight[R]) -> None:

@@ -13,6 +13,7 @@ import grpc
 import grpc.aio
 import structlog
 
+from cri.concurrency.deadline import set_caller_deadline
 from cri.observe.stages import operation
 from cri.services.errors import status_of
 
@@ -54,10 +55,11 @@ def early_rpc(method: Method[S, Q, A]) -> Call[S, Q, A]:
 
 def _wrapped(name: str, method: Method[S, Q, A]) -> Call[S, Q, A]:
     async def call(self: S, request: Q, context: grpc.aio.ServicerContext[Q, A]) -> A:
+        set_caller_deadline(context.time_remaining())
         with operation(name):
             try:
                 return await method(self, request)
-            except Exception as error:
+            except Exception as error:  # noqa: BLE001 - the border: nothing but a status leaves the server
                 code, message = status_of(error)
                 if code is grpc.StatusCode.INTERNAL:
                     log.exception("internal error", rpc=name)

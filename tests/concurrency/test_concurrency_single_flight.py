@@ -6,7 +6,8 @@ import asyncio
 
 import pytest
 
-from cri.concurrency.single_flight import SingleFlight
+from cri.concurrency.deadline import set_caller_deadline
+from cri.concurrency.single_flight import TRAVEL_SECONDS, SingleFlight
 from cri.concurrency.supervision import Supervisor
 
 
@@ -148,3 +149,19 @@ async def test_cancelling_callers_never_cancels_the_attempt(callers):
             task.cancel()
         await asyncio.wait(tasks)
         assert "attempt pod" in supervisor.names
+
+
+async def test_an_answer_in_the_last_moment_counts_as_not_received():
+    attempt = Attempts()
+    attempt.release.set()
+    async with Supervisor() as supervisor:
+        flights: SingleFlight[int] = SingleFlight(supervisor, reap=reaped_never)
+
+        async def call(seconds: float | None) -> int:
+            set_caller_deadline(seconds)
+            return await flights.run("pod", attempt)
+
+        loop = asyncio.get_running_loop()
+        assert await loop.create_task(call(TRAVEL_SECONDS / 2)) == 1
+        assert await loop.create_task(call(None)) == 1, "the retry gets what the first caller may have missed"
+        assert await loop.create_task(call(None)) == 2, "and then the flight is over"
