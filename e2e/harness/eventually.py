@@ -10,7 +10,7 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-PAUSE_SECONDS = 0.02
+PAUSE_SECONDS = 0.01
 
 
 async def eventually(

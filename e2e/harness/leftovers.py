@@ -88,10 +88,26 @@ async def lasting_leftovers(
         await asyncio.sleep(PAUSE_SECONDS)
 
 
-async def _containerd_objects(address: str) -> dict[str, list[str]]:
+async def collect_garbage(address: str) -> None:
+    """Run containerd's garbage collector, and return when it has run.
+
+    Deleting a lease with `sync` waits for it.
+    """
+    async with _channel(address) as channel:
+        stub = leases_pb2_grpc.LeasesStub(channel)
+        name = f"collect-garbage-{uuid.uuid4()}"
+        await stub.Create(leases_pb2.CreateRequest(id=name), metadata=NAMESPACE)
+        await stub.Delete(leases_pb2.DeleteRequest(id=name, sync=True), metadata=NAMESPACE)
+
+
+def _channel(address: str) -> grpc.aio.Channel:
     options = [("grpc.default_authority", "localhost"), ("grpc.max_receive_message_length", 16 << 20)]
-    async with grpc.aio.insecure_channel(f"unix:{address}", options=options) as channel:
-        await _collect_garbage(channel)
+    return grpc.aio.insecure_channel(f"unix:{address}", options=options)
+
+
+async def _containerd_objects(address: str) -> dict[str, list[str]]:
+    await collect_garbage(address)
+    async with _channel(address) as channel:
         containers = containers_pb2_grpc.ContainersStub(channel)
         tasks = tasks_pb2_grpc.TasksStub(channel)
         images = images_pb2_grpc.ImagesStub(channel)
@@ -121,14 +137,6 @@ async def _snapshots(channel: grpc.aio.Channel, snapshotter: str) -> list[str]:
         answers = stub.List(request, metadata=NAMESPACE)
         return [f"{snapshotter} {info.name}" async for answer in answers for info in answer.info]
     return []
-
-
-async def _collect_garbage(channel: grpc.aio.Channel) -> None:
-    """Deleting a lease with `sync` returns when the collector has run."""
-    stub = leases_pb2_grpc.LeasesStub(channel)
-    name = f"collect-garbage-{uuid.uuid4()}"
-    await stub.Create(leases_pb2.CreateRequest(id=name), metadata=NAMESPACE)
-    await stub.Delete(leases_pb2.DeleteRequest(id=name, sync=True), metadata=NAMESPACE)
 
 
 async def _firewall_rules(network: str) -> list[str]:

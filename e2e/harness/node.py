@@ -6,6 +6,7 @@ import contextlib
 import os
 import shutil
 import tempfile
+import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
 CRI_SHIM, BUILT_IN = "cri-shim", "builtin"
 PAUSE = "pause:1"
 BUSYBOX = "e2e/busybox:1"
+CGROUP_ATTEMPTS, CGROUP_PAUSE_SECONDS = 20, 0.05
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,9 +134,13 @@ def linked_plugins(directory: Path) -> Path:
 
 
 def remove_cgroups(parent: str) -> None:
-    """Remove the cgroup parent of the tests' pods, which nobody else would."""
-    for top in [*Path("/sys/fs/cgroup").glob(f"*{parent}"), Path(f"/sys/fs/cgroup{parent}")]:
-        for path in sorted((*top.rglob("*"), top), reverse=True):
+    """Remove the cgroup parent of the tests' pods, which nobody else would; the kernel may need a moment."""
+    for _ in range(CGROUP_ATTEMPTS):
+        tops = [*Path("/sys/fs/cgroup").glob(f"*{parent}"), *Path("/sys/fs/cgroup").glob(parent.lstrip("/"))]
+        if not tops:
+            return
+        for path in sorted((path for top in tops for path in (*top.rglob("*"), top)), reverse=True):
             if path.is_dir():
                 with contextlib.suppress(OSError):
                     path.rmdir()
+        time.sleep(CGROUP_PAUSE_SECONDS)

@@ -1,0 +1,129 @@
+"""`python -m e2e.bench`, also as `make bench`: measure, then print the table and write the JSON."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import shutil
+import sys
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+from e2e.bench import logs, pods, pulls
+from e2e.bench.contender import LINE_BYTES, Contender, contenders
+from e2e.bench.operation import Measurements
+from e2e.bench.report import document, table
+from e2e.bench.surroundings import surroundings
+from e2e.harness.node import short_directory
+from e2e.harness.registry import Registry
+from e2e.harness.requirements import RequirementError, demand_requirements
+
+PARTS = ("pods", "parallel", "logs", "pulls", "lists")
+
+
+@dataclass(frozen=True, slots=True)
+class Amount:
+    """How much of everything."""
+
+    pod_rounds: int
+    parallel_pods: int
+    pull_rounds: int
+    layer_bytes: int
+    log_rounds: int
+    log_repetitions: int
+    objects: int
+    list_calls: int
+
+
+FULL = Amount(20, 30, 5, 20_000_000, 3, 8, 500, 30)
+QUICK = Amount(4, 10, 1, 2_000_000, 1, 1, 50, 10)
+
+
+def main() -> int:
+    """Measure; 0 unless something could not be measured."""
+    parser = argparse.ArgumentParser(prog="python -m e2e.bench", description=__doc__)
+    parser.add_argument("--quick", action="store_true", help="a look in about a minute, not figures to quote")
+    parser.add_argument("--json", type=Path, default=Path("bench.json"), metavar="FILE", help="%(default)s")
+    parser.add_argument("--only", action="append", choices=PARTS, help="this part; may be repeated")
+    options = parser.parse_args()
+    try:
+        demand_requirements()
+    except RequirementError as missing:
+        print(missing, file=sys.stderr)
+        return 2
+    around = surroundings()
+    if around.warning:
+        print(f"ATTENTION: {around.warning}", file=sys.stderr)
+    measurements = Measurements()
+    try:
+        asyncio.run(_measure(measurements, QUICK if options.quick else FULL, options.only or PARTS))
+    finally:
+        print(table(measurements, around))
+        options.json.write_text(json.dumps(document(measurements, around), indent=2) + "\n")
+        print(f"\nevery value: {options.json}")
+    return 0
+
+
+async def _measure(measurements: Measurements, amount: Amount, parts: tuple[str, ...]) -> None:
+    home = short_directory("bench")
+    try:
+        async with contenders(home, measurements) as (shelf, both):
+            for contender in both:
+                pods.memory(contender)
+            for part in parts:
+                print(f"measuring {part} …", file=sys.stderr)
+                await PART_WORK[part](shelf, both, amount)
+            for contender in both:
+                await pods.remove_pods(contender)
+    finally:
+        shutil.rmtree(home, ignore_errors=True)
+
+
+async def _in_turns(both: list[Contender], rounds: int, work: Callable[[Contender], Awaitable[None]]) -> None:
+    for number in range(rounds):
+        for contender in both if number % 2 else reversed(both):
+            await work(contender)
+
+
+async def _pods(_: Registry, both: list[Contender], amount: Amount) -> None:
+    await _in_turns(both, amount.pod_rounds, pods.one_pod)
+    await _in_turns(both, amount.pod_rounds, pods.whole_pod)
+
+
+async def _parallel(_: Registry, both: list[Contender], amount: Amount) -> None:
+    await _in_turns(both, 2, lambda contender: pods.parallel_pods(contender, amount.parallel_pods))
+
+
+async def _logs(_: Registry, both: list[Contender], amount: Amount) -> None:
+    for size in LINE_BYTES:
+        work = partial(logs.output, line_bytes=size, repetitions=amount.log_repetitions)
+        await _in_turns(both, amount.log_rounds, work)
+
+
+async def _pulls(shelf: Registry, both: list[Contender], amount: Amount) -> None:
+    await pulls.shelve(shelf, amount.layer_bytes)
+    await _in_turns(both, amount.pull_rounds, lambda contender: pulls.one_large(contender, shelf))
+    await _in_turns(both, amount.pull_rounds, lambda contender: pulls.many_small(contender, shelf))
+
+
+async def _lists(_: Registry, both: list[Contender], amount: Amount) -> None:
+    for contender in both:
+        await pods.fill(contender, amount.objects)
+    await _in_turns(both, 2, lambda contender: pods.lists(contender, amount.list_calls))
+    for contender in both:
+        pods.memory(contender)
+
+
+PART_WORK: dict[str, Callable[[Registry, list[Contender], Amount], Awaitable[None]]] = {
+    "pods": _pods,
+    "parallel": _parallel,
+    "logs": _logs,
+    "pulls": _pulls,
+    "lists": _lists,
+}
+
+if __name__ == "__main__":
+    sys.exit(main())

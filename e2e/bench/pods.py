@@ -1,0 +1,121 @@
+"""Measurements of pods and containers: one at a time, and many at once."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+
+from api.wire import criv1
+from e2e.bench import operation as op
+from e2e.bench.contender import UNTIL_STOPPED, Contender
+from e2e.harness.cri import container_config
+
+STATUS_CALLS = 50
+EXEC_CALLS = 3
+GRACE_SECONDS = 10
+SETTLING_SECONDS = 0.2
+"""Between stop and remove: the kubelet, too, removes later than it stops."""
+PARALLEL = 10
+
+
+async def one_pod(contender: Contender) -> None:
+    """The life of a pod with one container, step by step."""
+    async with contender.timed(op.RUN_POD):
+        pod = await contender.pod()
+    async with contender.timed(op.CREATE_AND_START):
+        async with contender.timed(op.CREATE):
+            container = await pod.create(command=UNTIL_STOPPED)
+        async with contender.timed(op.START):
+            await container.start()
+    for _ in range(EXEC_CALLS):
+        async with contender.timed(op.EXEC_SYNC):
+            await container.execute("true")
+    for _ in range(STATUS_CALLS):
+        async with contender.timed(op.CONTAINER_STATUS):
+            await container.status()
+    async with contender.timed(op.STOP_CONTAINER):
+        await container.stop(GRACE_SECONDS)
+    await asyncio.sleep(SETTLING_SECONDS)
+    async with contender.timed(op.REMOVE_CONTAINER):
+        await container.remove()
+    async with contender.timed(op.STOP_POD):
+        await pod.stop()
+    await asyncio.sleep(SETTLING_SECONDS)
+    async with contender.timed(op.REMOVE_POD):
+        await pod.remove()
+    contender.workloads.made.remove(pod)
+
+
+async def whole_pod(contender: Contender) -> None:
+    """The same life in one go, so that work which a server puts off counts as well."""
+    async with contender.timed(op.WHOLE_POD):
+        pod = await contender.pod()
+        container = await pod.run(command=UNTIL_STOPPED)
+        await container.stop(GRACE_SECONDS)
+        await container.remove()
+        await pod.stop()
+        await pod.remove()
+    contender.workloads.made.remove(pod)
+
+
+async def parallel_pods(contender: Contender, pods: int) -> None:
+    """Pods with a running container in each, ten at a time."""
+    gate = asyncio.Semaphore(PARALLEL)
+
+    async def one() -> None:
+        async with gate:
+            pod = await contender.pod()
+            await pod.run(command=UNTIL_STOPPED)
+
+    began = time.perf_counter()
+    await asyncio.gather(*(one() for _ in range(pods)))
+    contender.measurements.add(op.PODS_PER_SECOND, contender.name, pods / (time.perf_counter() - began))
+    await remove_pods(contender)
+
+
+async def remove_pods(contender: Contender) -> None:
+    """Remove all pods, several at once."""
+    gate = asyncio.Semaphore(PARALLEL)
+
+    async def one(pod_id: str) -> None:
+        async with gate:
+            await contender.runtime.StopPodSandbox(criv1.StopPodSandboxRequest(pod_sandbox_id=pod_id))
+            await contender.runtime.RemovePodSandbox(criv1.RemovePodSandboxRequest(pod_sandbox_id=pod_id))
+
+    await asyncio.gather(*(one(pod.id) for pod in contender.workloads.made))
+    contender.workloads.made.clear()
+
+
+async def fill(contender: Contender, objects: int) -> None:
+    """So many sandboxes, all but one of them stopped, and as many containers that were never started."""
+    gate = asyncio.Semaphore(PARALLEL)
+    pod = await contender.pod(host_network=True)
+
+    async def sandbox() -> None:
+        async with gate:
+            await (await contender.pod(host_network=True)).stop()
+
+    async def container() -> None:
+        async with gate:
+            await pod.create_as(container_config(contender.unique("main"), pod.image, command=UNTIL_STOPPED))
+
+    await asyncio.gather(*(sandbox() for _ in range(objects - 1)))
+    await asyncio.gather(*(container() for _ in range(objects)))
+
+
+async def lists(contender: Contender, calls: int) -> None:
+    """List everything there is."""
+    for _ in range(calls):
+        async with contender.timed(op.LIST_CONTAINERS):
+            await contender.runtime.ListContainers(criv1.ListContainersRequest())
+        async with contender.timed(op.LIST_PODS):
+            await contender.runtime.ListPodSandbox(criv1.ListPodSandboxRequest())
+
+
+def memory(contender: Contender) -> None:
+    """What the server's processes hold at this moment."""
+    server = contender.resident_mebibytes([contender.node.server.pid])
+    contender.measurements.add(op.MEMORY, contender.name, server)
+    if helpers := contender.helpers():
+        keeper = contender.resident_mebibytes(helpers)
+        contender.measurements.add(op.KEEPER_MEMORY, contender.name, keeper)
