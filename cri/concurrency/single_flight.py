@@ -25,11 +25,13 @@ from typing import TYPE_CHECKING, Generic, TypeVar
 
 import structlog
 
+from cri.concurrency.deadline import caller_waits_longer_than
+
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Coroutine
 
-    from cri.concurrency.deadline import caller_waits_longer_than
-from cri.concurrency.supervision import Supervisor
+    from cri.concurrency.supervision import Supervisor
+
 
 R = TypeVar("R")
 log = structlog.get_logger(__name__)

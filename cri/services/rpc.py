@@ -59,7 +59,7 @@ def _wrapped(name: str, method: Method[S, Q, A]) -> Call[S, Q, A]:
         with operation(name):
             try:
                 return await method(self, request)
-            except Exception as error:  # noqa: BLE001 - the border: nothing but a status leaves the server
+            except Exception as error:
                 code, message = status_of(error)
                 if code is grpc.StatusCode.INTERNAL:
                     log.exception("internal error", rpc=name)
