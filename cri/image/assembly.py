@@ -16,11 +16,15 @@ from api.containerd import errors as containerd
 from cri.image import stored
 from cri.image.chain import chain_ids
 from cri.image.documents import gc_labels, ref_prefix
+from cri.image.download import Fetched, Wanted
 from cri.image.index import Facts, facts_of
 from cri.image.manifest import check_layers, parse_config
-from cri.image.unpack import Layer, snapshot_hints, snapshot_label
+from cri.image.turns import Turns
+from cri.image.unpack import UNCOMPRESSED_LABEL, Layer, note_diff_id, snapshot_hints, snapshot_label
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
     from api.containerd import Client
     from cri.image.documents import Walk
     from cri.image.fetch import Fetcher
@@ -30,6 +34,8 @@ if TYPE_CHECKING:
     from cri.image.settings import ImageSettings
     from cri.image.tally import Tally
     from cri.image.unpack import Unpacker
+
+_WALKS = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +73,9 @@ class Assembly:
         self._remote = not settings.disable_snapshot_annotations
         self._slots = asyncio.Semaphore(settings.max_concurrent_downloads)
         self._first_wanted: asyncio.Future[int] = asyncio.get_running_loop().create_future()
+        self._turns = Turns()
+        self._diff_ids: tuple[str, ...] = ()
+        """Known once the config has come."""
         self._labels = {
             f"{stored.SOURCE_LABEL}{plan.reference.domain}": plan.reference.path,
         }
@@ -82,9 +91,10 @@ class Assembly:
             if not self._remote and not self._settings.discard_unpacked_layers:
                 self._want_from(0)
             config = await self._config()
-            await self._unpack(config, downloads)
+            self._diff_ids = config.diff_ids
+            await self._unpack(config, downloads, group)
             self._want_from(len(self._layers))
-        self._tally.reused_layers = sum(not download.result() for download in downloads)
+        self._tally.reused_layers = sum(not download.result().received for download in downloads)
         return facts_of(self._plan.walk, config)
 
     async def _store_documents(self) -> None:
@@ -111,40 +121,78 @@ class Assembly:
         await stored.put(self._client, f"config-{descriptor.digest}", descriptor.digest, body, labels)
         return config
 
-    async def _download(self, number: int) -> int:
+    async def _download(self, number: int) -> Fetched:
         if number < await asyncio.shield(self._first_wanted):
-            return 0
+            return Fetched(0, {})
         async with self._slots:
             with self._tally.part("fetch"):
                 return await self._fetch(number)
 
-    async def _fetch(self, number: int) -> int:
-        return await self._fetcher.fetch(self._repository, self._layers[number], self._labels, self._tally)
+    async def _fetch(self, number: int) -> Fetched:
+        wanted = Wanted(
+            descriptor=self._layers[number],
+            labels=lambda: self._layer_labels(number),
+            rank=number,
+            turns=self._turns,
+            tally=self._tally,
+        )
+        return await self._fetcher.fetch(self._repository, wanted)
+
+    def _layer_labels(self, number: int) -> Mapping[str, str]:
+        """With what the config promises, if it has come by now; unpacking checks the promise."""
+        if not self._diff_ids:
+            return self._labels
+        return {**self._labels, UNCOMPRESSED_LABEL: self._diff_ids[number]}
 
     def _want_from(self, number: int) -> None:
         if not self._first_wanted.done():
             self._first_wanted.set_result(number)
 
-    async def _unpack(self, config: ImageConfig, downloads: list[asyncio.Task[int]]) -> None:
+    async def _unpack(
+        self, config: ImageConfig, downloads: list[asyncio.Task[Fetched]], group: asyncio.TaskGroup
+    ) -> None:
+        """Have all snapshots. The config, which is in the lease, holds the top one from now on."""
         chain = chain_ids(config.diff_ids)
         snapshotter = self._plan.snapshotter
-        present = await self._unpacker.present(snapshotter, chain)
+        if not chain or await self._unpacker.present(snapshotter, chain[-1:]):
+            return
+        for left in reversed(range(_WALKS)):
+            try:
+                await self._climb(chain, config, downloads, group)
+            except containerd.NotFound:
+                # A parent that was there before nobody held, and now it has been collected: once more from below.
+                if not left:
+                    raise
+            else:
+                return
+
+    async def _climb(
+        self,
+        chain: Sequence[str],
+        config: ImageConfig,
+        downloads: list[asyncio.Task[Fetched]],
+        group: asyncio.TaskGroup,
+    ) -> None:
+        """Unpack each layer on the one below."""
+        snapshotter = self._plan.snapshotter
         if self._settings.discard_unpacked_layers and not self._remote:
-            self._want_from(present)
-        for number in range(present, len(chain)):
+            self._want_from(await self._unpacker.present(snapshotter, chain))
+        for number, chain_id in enumerate(chain):
             layer = Layer(
                 blob=self._layers[number].target,
                 diff_id=config.diff_ids[number],
-                chain_id=chain[number],
+                chain_id=chain_id,
                 parent=chain[number - 1] if number else "",
                 hints=snapshot_hints(self._plan.reference, self._plan.walk, number) if self._remote else {},
             )
             if self._remote:
                 await self._unpack_remote(layer, number)
-            else:
-                await downloads[number]
-                with self._tally.part("unpack"):
-                    await self._unpacker.unpack(snapshotter, layer)
+                continue
+            fetched = await downloads[number]
+            with self._tally.part("unpack"):
+                await self._unpacker.unpack(snapshotter, layer)
+            if fetched.labels and UNCOMPRESSED_LABEL not in fetched.labels:
+                group.create_task(note_diff_id(self._client, layer), name=f"label layer {number}")
 
     async def _unpack_remote(self, layer: Layer, number: int) -> None:
         async def blob() -> None:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 import structlog
@@ -21,12 +22,13 @@ from cri.errors import DeadlineExceeded, ResourceExhausted
 from cri.image.errors import Corrupt, HostError, Interrupted, all_failed
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
     from api.containerd import Client, Writer
     from cri.image.manifest import BlobDescriptor
     from cri.image.registry import Repository
     from cri.image.tally import Tally
+    from cri.image.turns import Turns
 
 log = structlog.get_logger(__name__)
 
@@ -37,32 +39,56 @@ LOCKED_PAUSE_SECONDS: Final = 0.2
 ABORT_SECONDS: Final = 10.0
 
 
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """A blob that a pull wants, and what the pull adds to it."""
+
+    descriptor: BlobDescriptor
+    labels: Callable[[], Mapping[str, str]]
+    """Asked at the very end: what is known of the blob by then is written with it."""
+    rank: int
+    """The lower, the sooner its blocks are handed over, among those of `turns`."""
+    turns: Turns
+    tally: Tally
+
+
+@dataclass(frozen=True, slots=True)
+class Fetched:
+    """What became of it."""
+
+    received: int
+    """Bytes that came from hosts; 0 if the blob was there."""
+    labels: Mapping[str, str]
+    """Those it was stored with; none if it was there."""
+
+
 class Download:
     """The attempts to get one blob; made for one `run`."""
 
-    def __init__(
-        self, repository: Repository, descriptor: BlobDescriptor, tally: Tally, progress_timeout: float
-    ) -> None:
+    def __init__(self, repository: Repository, wanted: Wanted, progress_timeout: float) -> None:
         """Seconds without a byte after which it fails are `progress_timeout`; 0 is never."""
         self._repository = repository
-        self._descriptor = descriptor
-        self._tally = tally
+        self._wanted = wanted
+        self._descriptor = wanted.descriptor
         self._progress_timeout = progress_timeout
-        self._ref = f"layer-{descriptor.digest}"
+        self._ref = f"layer-{wanted.descriptor.digest}"
         self._received = 0
+        self._labels: Mapping[str, str] = {}
+        self._last_block = b""
+        """The end of the blob, which is sent with the commit."""
         self._failures: list[HostError] = []
         self._corrupt: set[str] = set()
         self._contributors: set[str] = set()
         """Hosts that sent bytes of what the ingest holds now."""
         self._owns_ingest = False
 
-    async def run(self, client: Client, labels: Mapping[str, str], slots: asyncio.Semaphore) -> int:
-        """Have the blob stored with `labels`, within one of `slots`; returns the bytes received.
+    async def run(self, client: Client, slots: asyncio.Semaphore) -> Fetched:
+        """Have the blob stored, downloading it within one of `slots`.
 
         Drops the ingest on failure and cancellation, so that nothing half-stored stays behind.
         """
         try:
-            while not await self._stored(client, labels, slots):
+            while not await self._stored(client, slots):
                 pass
         except BaseException as error:
             if self._owns_ingest:
@@ -70,9 +96,9 @@ class Download:
             if isinstance(error, containerd.ContainerdError) and "no space left" in error.details:
                 raise ResourceExhausted(f"{self._subject}: containerd's disk is full") from error
             raise
-        return self._received
+        return Fetched(self._received, self._labels)
 
-    async def _stored(self, client: Client, labels: Mapping[str, str], slots: asyncio.Semaphore) -> bool:
+    async def _stored(self, client: Client, slots: asyncio.Semaphore) -> bool:
         """One round: take up the ingest, fill it, commit it. False if another round is needed."""
         digest, size = self._descriptor.digest, self._descriptor.size
         try:
@@ -80,7 +106,10 @@ class Download:
                 self._owns_ingest = True
                 async with slots:
                     await self._fill(writer)
-                await writer.commit(size=size, expected=digest, labels=labels)
+                labels = self._wanted.labels()
+                async with self._wanted.turns.turn(self._wanted.rank):
+                    await writer.commit(size=size, expected=digest, labels=labels, data=self._last_block)
+                self._labels = labels
         except ContentExists:
             pass
         except containerd.Locked:
@@ -98,7 +127,8 @@ class Download:
         """Bring the ingest to its full length, whatever happens to connections on the way."""
         clock = asyncio.get_running_loop().time
         moved, idle = clock(), 0
-        while writer.offset < self._descriptor.size:
+        self._last_block = b""
+        while writer.offset + len(self._last_block) < self._descriptor.size:
             before = writer.offset
             try:
                 await self._stream(writer)
@@ -121,12 +151,15 @@ class Download:
             position = blob.start
             async for block in blob:
                 self._received += len(block)
-                self._tally.fetched_bytes += len(block)
+                self._wanted.tally.fetched_bytes += len(block)
                 # A host without ranges begins at 0: what the ingest has already is passed over.
                 new = block[max(0, writer.offset - position) :]
                 position += len(block)
-                if new:
-                    await writer.write(new)
+                if position == self._descriptor.size:
+                    self._last_block = new
+                elif new:
+                    async with self._wanted.turns.turn(self._wanted.rank):
+                        await writer.write(new)
 
     def _blame_contributors(self, error: containerd.FailedPrecondition) -> None:
         """The whole has the wrong digest: whoever sent a part of it is not asked again."""

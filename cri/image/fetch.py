@@ -5,17 +5,13 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING
 
-from cri.image.download import Download
+from cri.image.download import Download, Fetched, Wanted
 from cri.image.joining import Joined
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     from cri.concurrency.supervision import Supervisor
     from cri.image.lease import PullLease
-    from cri.image.manifest import BlobDescriptor
     from cri.image.registry import Repository
-    from cri.image.tally import Tally
 
 
 class Fetcher:
@@ -25,24 +21,22 @@ class Fetcher:
         self, supervisor: Supervisor, lease: PullLease, *, node_downloads: int, progress_timeout: float
     ) -> None:
         """`node_downloads` bounds the blobs under way; one without a byte for `progress_timeout` s fails (0: never)."""
-        self._joined: Joined[int] = Joined(supervisor, "fetch")
+        self._joined: Joined[Fetched] = Joined(supervisor, "fetch")
         self._lease = lease
         self._slots = asyncio.Semaphore(node_downloads)
         self._progress_timeout = progress_timeout
 
-    async def fetch(
-        self, repository: Repository, descriptor: BlobDescriptor, labels: Mapping[str, str], tally: Tally
-    ) -> int:
-        """Have the blob in the content store; returns the bytes received for it, 0 if it was there.
+    async def fetch(self, repository: Repository, wanted: Wanted) -> Fetched:
+        """Have the blob in the content store.
 
         The caller holds the pull lease. Raises what `all_failed` makes of the hosts' failures,
         DeadlineExceeded, ResourceExhausted (containerd's disk is full), ContainerdError.
         """
 
-        async def work() -> int:
+        async def work() -> Fetched:
             # Both must outlive the caller who came first, if another has joined it.
             async with self._lease.hold() as client, repository:
-                download = Download(repository, descriptor, tally, self._progress_timeout)
-                return await download.run(client, labels, self._slots)
+                return await Download(repository, wanted, self._progress_timeout).run(client, self._slots)
 
-        return await self._joined.run(descriptor.digest, descriptor.digest, work)
+        digest = wanted.descriptor.digest
+        return await self._joined.run(digest, digest, work)

@@ -13,7 +13,6 @@ import secrets
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Final
 
-from api.containerd import LeaseResource
 from api.containerd.errors import NotFound
 from cri.concurrency.supervision import shielded
 
@@ -39,16 +38,16 @@ class PullLease:
         self._holders = 0
         self._held: AbstractAsyncContextManager[Client] | None = None
         self._leased = client
-        self._id = ""
 
     @asynccontextmanager
     async def hold(self) -> AsyncIterator[Client]:
         """A client whose calls keep what they make from the garbage collector until the last holder leaves."""
         async with self._turn:
             if self._held is None:
-                self._id = f"cri-shim-pull-{secrets.token_hex(8)}"
                 held = self._client.leases.hold(
-                    id=self._id, labels={PURPOSE_LABEL: PURPOSE}, expires_in=EXPIRY_SECONDS
+                    id=f"cri-shim-pull-{secrets.token_hex(8)}",
+                    labels={PURPOSE_LABEL: PURPOSE},
+                    expires_in=EXPIRY_SECONDS,
                 )
                 self._leased = await held.__aenter__()
                 self._held = held
@@ -57,10 +56,6 @@ class PullLease:
             yield self._leased
         finally:
             await shielded(self._leave(), "leave pull lease", LEAVING_SECONDS)
-
-    async def add_snapshot(self, snapshotter: str, key: str) -> None:
-        """Put an existing snapshot into the lease; the caller is inside of `hold`."""
-        await self._client.leases.add(self._id, LeaseResource(f"snapshots/{snapshotter}", key))
 
     async def sweep(self) -> None:
         """Delete the leases of servers that were killed in the middle of a pull."""

@@ -13,7 +13,7 @@ from cri.errors import FailedPrecondition
 from cri.image.chain import chain_ids
 from cri.image.documents import walk
 from cri.image.stored import StoredDocuments
-from cri.image.unpack import Layer, snapshot_label
+from cri.image.unpack import Layer, note_diff_id, snapshot_label
 
 if TYPE_CHECKING:
     from api.containerd import Client
@@ -43,11 +43,15 @@ class LocalUnpacker:
         async with self._lease.hold() as client:
             found = await walk(StoredDocuments(client), image.target, self._platform, name)
             chain = chain_ids(image.config.diff_ids)
-            for number in range(await self._unpacker.present(snapshotter, chain), len(chain)):
+            # Before the snapshots are there: with this the image holds each of them as soon as it is.
+            label = snapshot_label(snapshotter)
+            info = ContentInfo(image.id, labels={label: image.chain_id})
+            await client.content.update(info, f"labels.{label}")
+            for number, chain_id in enumerate(chain):
                 layer = Layer(
                     blob=found.manifest.layers[number].target,
                     diff_id=image.config.diff_ids[number],
-                    chain_id=chain[number],
+                    chain_id=chain_id,
                     parent=chain[number - 1] if number else "",
                 )
                 try:
@@ -56,11 +60,7 @@ class LocalUnpacker:
                     raise FailedPrecondition(
                         f"image {name}: layer {layer.blob.digest} is not in containerd's content store; pull it again"
                     ) from error
-            # From here on the image holds its snapshots.
-            label = snapshot_label(snapshotter)
-            await client.content.update(
-                ContentInfo(image.id, labels={label: image.chain_id}), f"labels.{label}"
-            )
+                await note_diff_id(client, layer)
 
     async def _there(self, snapshotter: str, chain_id: str) -> bool:
         try:

@@ -18,7 +18,9 @@ from typing import TYPE_CHECKING
 
 import structlog
 
+from cri.concurrency.supervision import shielded
 from cri.concurrency.together import all_of, first_cause
+from cri.errors import CriError
 from cri.image import records
 from cri.image.assembly import Assembly, Plan
 from cri.image.authorization import Authorizer
@@ -45,6 +47,8 @@ log = structlog.get_logger(__name__)
 
 LONGEST_STALL_SECONDS = 60.0
 """Without a byte for so long, a connection is given up and the download resumed on another."""
+
+RECORD_SECONDS = 60.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +85,15 @@ class Puller:
         self._unpacker = unpacker
 
     async def pull(self, order: Order) -> PullReport:
-        """Do it. Raises CriError, ContainerdError; leaves nothing behind when it does."""
+        """Do it. Raises CriError (whose message names the image), ContainerdError; then nothing is left behind."""
+        try:
+            return await self._pull(order)
+        except CriError as error:
+            if str(order.reference) in error.message:
+                raise
+            raise type(error)(f"{order.reference}: {error.message}") from error
+
+    async def _pull(self, order: Order) -> PullReport:
         tally = Tally()
         endpoints = await asyncio.to_thread(endpoints_for, order.reference.domain, self._registry)
         timeout = self._settings.image_pull_progress_timeout
@@ -108,7 +120,9 @@ class Puller:
             except BaseExceptionGroup as failures:
                 raise first_cause(failures) from None
             with tally.part("record"):
-                await self._record(client, order, resolved, facts)
+                # A part of the names would be an image that lacks its tag or cannot be found by its id.
+                work = self._record(client, order, resolved, facts)
+                await shielded(work, f"record {order.reference}", RECORD_SECONDS)
         return self._report(order, resolved, facts, tally)
 
     async def _record(self, client: Client, order: Order, resolved: Resolved, facts: Facts) -> None:

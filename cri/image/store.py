@@ -61,7 +61,7 @@ class ImageStore:
             node_downloads=settings.node_concurrent_downloads,
             progress_timeout=settings.image_pull_progress_timeout,
         )
-        unpacker = Unpacker(supervisor, self._lease)
+        unpacker = Unpacker(client, supervisor, self._lease)
         self._puller = Puller(
             settings=settings,
             registry=registry,

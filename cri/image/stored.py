@@ -5,8 +5,9 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Final
 
-from api.containerd import ContentInfo, Descriptor
+from api.containerd import ContentExists, ContentInfo, Descriptor
 from api.containerd import errors as containerd
+from cri.concurrency.supervision import shielded
 from cri.errors import FailedPrecondition
 from cri.image.manifest import LARGEST_DOCUMENT, parse_config
 
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
 
 SOURCE_LABEL: Final = "containerd.io/distribution.source."
 """Followed by a registry's domain; the value names repositories that have the blob, for pushes by other clients."""
+PUT_SECONDS: Final = 60.0
 LOCKED_ATTEMPTS: Final = 50
 LOCKED_PAUSE_SECONDS: Final = 0.1
 
@@ -56,7 +58,8 @@ async def put(client: Client, ref: str, digest: str, body: bytes, labels: Mappin
     """
     for left in reversed(range(LOCKED_ATTEMPTS)):
         try:
-            await _put(client, ref, digest, body, labels)
+            # Too short to be worth breaking off, which would leave an ingest behind.
+            await shielded(_put(client, ref, digest, body, labels), f"store {digest}", PUT_SECONDS)
         except containerd.Locked:
             if not left:
                 raise
@@ -67,18 +70,19 @@ async def put(client: Client, ref: str, digest: str, body: bytes, labels: Mappin
 
 async def _put(client: Client, ref: str, digest: str, body: bytes, labels: Mapping[str, str]) -> None:
     try:
+        async with client.content.writer(ref, total=len(body), expected=digest) as writer:
+            if writer.offset:
+                await writer.truncate()
+            await writer.commit(size=len(body), expected=digest, labels=labels, data=body)
+    except ContentExists:
+        # It is in the lease now, but whoever wrote it may have had other labels in mind.
         info = await client.content.info(digest)
-    except containerd.NotFound:
-        await client.content.put(ref, body, expected=digest, labels=labels)
-        return
-    # Written again only for the lease: the daemon answers that it is there, and holds it for us.
-    await client.content.put(ref, body, expected=digest)
-    wanted = {key: _with_earlier(key, value, info.labels.get(key, "")) for key, value in labels.items()}
-    missing = {key: value for key, value in wanted.items() if info.labels.get(key) != value}
-    if missing:
-        await client.content.update(
-            ContentInfo(digest, labels=missing), *(f"labels.{key}" for key in missing)
-        )
+        wanted = {key: _with_earlier(key, value, info.labels.get(key, "")) for key, value in labels.items()}
+        missing = {key: value for key, value in wanted.items() if info.labels.get(key) != value}
+        if missing:
+            await client.content.update(
+                ContentInfo(digest, labels=missing), *(f"labels.{key}" for key in missing)
+            )
 
 
 def _with_earlier(key: str, value: str, earlier: str) -> str:

@@ -52,27 +52,19 @@ class Layer:
 class Unpacker:
     """Unpacks layers; one for the whole server."""
 
-    def __init__(self, supervisor: Supervisor, lease: PullLease) -> None:
+    def __init__(self, client: Client, supervisor: Supervisor, lease: PullLease) -> None:
+        self._client = client
         self._joined: Joined[None] = Joined(supervisor, "unpack")
         self._lease = lease
 
     async def present(self, snapshotter: str, chain: Sequence[str]) -> int:
-        """How many layers, from the bottom, the snapshotter has. The caller holds the pull lease.
+        """How many of the layers with these chain IDs, from the bottom, the snapshotter has, as far as is known now."""
+        found = await all_of([self._there(snapshotter, chain_id) for chain_id in chain])
+        return next((above for above in range(len(chain), 0, -1) if found[above - 1]), 0)
 
-        The topmost of them is put into the lease, and looked at once more after that: only then can it not be
-        collected any more.
-        """
-        async with self._lease.hold() as client:
-            found = await all_of([self._there(client, snapshotter, chain_id) for chain_id in chain])
-            count = next((above for above in range(len(chain), 0, -1) if found[above - 1]), 0)
-            if not count:
-                return 0
-            await self._lease.add_snapshot(snapshotter, chain[count - 1])
-            return count if await self._there(client, snapshotter, chain[count - 1]) else 0
-
-    async def _there(self, client: Client, snapshotter: str, chain_id: str) -> bool:
+    async def _there(self, snapshotter: str, chain_id: str) -> bool:
         try:
-            await client.snapshots(snapshotter).stat(chain_id)
+            await self._client.snapshots(snapshotter).stat(chain_id)
         except containerd.NotFound:
             return False
         return True
@@ -123,6 +115,7 @@ class Unpacker:
             except containerd.ContainerdError as error:
                 raise _explained(layer, error) from error
             if applied.digest != layer.diff_id:
+                await _unlabel(client, layer)
                 raise FailedPrecondition(
                     f"layer {layer.blob.digest} unpacks to {applied.digest}, the image's config says {layer.diff_id}"
                 )
@@ -132,7 +125,6 @@ class Unpacker:
                 undo.forget()
             except containerd.AlreadyExists:
                 await remove()
-        await _note_diff_id(client, layer)
 
 
 def snapshot_label(snapshotter: str) -> str:
@@ -154,9 +146,18 @@ def snapshot_hints(reference: Reference, walk: Walk, number: int) -> dict[str, s
     }
 
 
-async def _note_diff_id(client: Client, layer: Layer) -> None:
+async def note_diff_id(client: Client, layer: Layer) -> None:
     """Label the blob with its diff ID, as other clients expect; only a hint, so failure does not matter."""
-    info = ContentInfo(layer.blob.digest, labels={UNCOMPRESSED_LABEL: layer.diff_id})
+    await _label(client, layer.blob.digest, layer.diff_id)
+
+
+async def _unlabel(client: Client, layer: Layer) -> None:
+    """Take back a diff ID that turned out to be wrong."""
+    await _label(client, layer.blob.digest, "")
+
+
+async def _label(client: Client, digest: str, diff_id: str) -> None:
+    info = ContentInfo(digest, labels={UNCOMPRESSED_LABEL: diff_id})
     with contextlib.suppress(containerd.ContainerdError):
         await client.content.update(info, f"labels.{UNCOMPRESSED_LABEL}")
 

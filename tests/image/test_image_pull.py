@@ -231,8 +231,6 @@ async def test_call_budget_of_a_pull(
     methods = containerd.methods()
     per_layer = (
         "Content.Write",
-        "Content.Update",
-        "Snapshots.Stat",
         "Snapshots.Prepare",
         "Diff.Apply",
         "Snapshots.Commit",
@@ -240,9 +238,12 @@ async def test_call_budget_of_a_pull(
     expected = dict.fromkeys(per_layer, 2) | {
         "Content.Write": 4,
         "Content.Read": 1,
-        "Content.Info": 2,
+        "Snapshots.Stat": 1,
         "Images.Create": 3,
         "Leases.Create": 1,
         "Leases.Delete": 1,
     }
-    assert {method: methods.count(method) for method in set(methods)} == expected
+    # The label with the diff ID is written apart only if a layer has come before the config.
+    counted = {method: methods.count(method) for method in set(methods) if method != "Content.Update"}
+    assert counted == expected
+    assert methods.count("Content.Update") <= 2
