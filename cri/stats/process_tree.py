@@ -1,0 +1,70 @@
+"""Processes of a container one by one: who they are, what they hold open, the limit on that."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from typing import TYPE_CHECKING
+
+from cri.stats.held_files import CgroupGoneError
+from cri.stats.usage import ProcessDetails
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+MOST_LINKS = 4096
+"""Descriptors of a container that are looked at for being sockets; the share among the rest is taken to be the same."""
+_OPEN_FILES = "Max open files"
+_SOCKET = "socket:"
+
+
+def processes_below(directory: str) -> list[int]:
+    """The processes of a cgroup and of those below it. Blocking. Raises CgroupGoneError."""
+    numbers: list[int] = []
+    try:
+        for place, _, _ in os.walk(directory, onerror=_gone):
+            with open(f"{place}/cgroup.procs", "rb") as file:
+                numbers.extend(map(int, file.read().split()))
+    except FileNotFoundError:
+        raise CgroupGoneError(directory) from None
+    except OSError:  # ENODEV: it went while it was read; EOPNOTSUPP: a threaded cgroup, told by its parent
+        if not os.path.isdir(directory):
+            raise CgroupGoneError(directory) from None
+    return numbers
+
+
+def process_details(processes: Sequence[int]) -> ProcessDetails:
+    """Count what the processes hold open. Blocking; processes that end meanwhile do not count."""
+    descriptors = sockets = looked_at = 0
+    for process in processes:
+        directory = f"/proc/{process}/fd"
+        with contextlib.suppress(OSError):
+            names = os.listdir(directory)
+            descriptors += len(names)
+            for name in names[: max(MOST_LINKS - looked_at, 0)]:
+                looked_at += 1
+                with contextlib.suppress(OSError):
+                    sockets += os.readlink(f"{directory}/{name}").startswith(_SOCKET)
+    if looked_at < descriptors and looked_at:
+        sockets = round(sockets * descriptors / looked_at)
+    return ProcessDetails(len(processes), descriptors, sockets, _open_files_limit(processes))
+
+
+def _open_files_limit(processes: Sequence[int]) -> int | None:
+    """The first process's soft limit (proc(5), /proc/PID/limits)."""
+    if not processes:
+        return None
+    try:
+        with open(f"/proc/{processes[0]}/limits", encoding="ascii") as file:
+            lines = file.read().splitlines()
+    except OSError:
+        return None
+    for line in lines:
+        if line.startswith(_OPEN_FILES):
+            soft = line.removeprefix(_OPEN_FILES).split()[0]
+            return int(soft) if soft.isdigit() else None
+    return None
+
+
+def _gone(error: OSError) -> None:
+    raise error
