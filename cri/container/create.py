@@ -25,6 +25,7 @@ from cri.observe.stages import annotate, stage
 from cri.oci.resources import to_status
 from cri.oci.spec import to_json
 from cri.oci.user import container_user
+from cri.state.changes import ChangeKind
 from cri.state.container import Container
 from cri.state.container_status import ContainerStatus, Phase
 from cri.state.deletion import ensure_deleted
@@ -111,6 +112,7 @@ async def _create(
         container.task_deleted.set()
         _check_sandbox(engine, sandbox)
         engine.node.add_container(container)
+        engine.node.changes.container(ChangeKind.CREATED, container)
         return container
 
 

@@ -17,6 +17,7 @@ from api.containerd import Exit
 from api.containerd import errors as containerd_errors
 from cri.concurrency.together import together
 from cri.container.records import store_status
+from cri.state.changes import ChangeKind
 from cri.state.container_status import ContainerStatus, Phase
 
 if TYPE_CHECKING:
@@ -76,6 +77,7 @@ async def _settle(engine: Engine, container: Container, status: ContainerStatus)
     container.status = status
     container.oom = None
     container.exited.set()
+    engine.node.changes.container(ChangeKind.STOPPED, container)
     log.info("container ended", container=container.id, exit_code=status.exit_code, reason=status.reason)
 
 

@@ -29,6 +29,7 @@ from cri.linux import fifo
 from cri.linux.cgroups import OomCounter
 from cri.logs.client import Followed
 from cri.observe.stages import stage
+from cri.state.changes import ChangeKind
 from cri.state.container_status import CRI_STATES, Phase
 
 if TYPE_CHECKING:
@@ -105,6 +106,7 @@ async def _start(engine: Engine, container: Container) -> None:
             store_status(engine, container, replace(container.stored, status=running)),
         )
     container.status = running
+    engine.node.changes.container(ChangeKind.STARTED, container)
     log.info("container started", container=container.id, pid=pid)
 
 
@@ -157,6 +159,7 @@ async def _fail(engine: Engine, container: Container, error: BaseException) -> N
         await shielded(settle(), f"settle failed start {container.id[:13]}", 60)
     finally:
         container.exited.set()
+        engine.node.changes.container(ChangeKind.STOPPED, container)
 
 
 async def kill_and_delete(engine: Engine, container: Container) -> None:

@@ -103,8 +103,7 @@ class Observer:
         """The sandbox's process is gone: the pod is not ready any more, and kubelet will stop it."""
         if sandbox.ready:
             log.info("sandbox process ended", sandbox=sandbox.id)
-        sandbox.ready = False
-        sandbox.ended.set()
+        self._engine.node.sandbox_ended(sandbox)
         if not sandbox.lock.locked():  # a stop under way deletes the task itself
             self._start(f"delete sandbox task {sandbox.id[:13]}", delete_task(self._engine, sandbox))
 

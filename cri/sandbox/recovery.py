@@ -20,6 +20,7 @@ from cri.linux.namespaces import is_namespace
 from cri.oci.spec import from_json, to_json
 from cri.oci.user import container_user
 from cri.sandbox.process import delete_task as delete_sandbox_task
+from cri.state.changes import ChangeKind
 from cri.state.container import Container
 from cri.state.container_status import Phase
 from cri.state.records import KIND_CONTAINER, KIND_LABEL, KIND_SANDBOX
@@ -100,6 +101,8 @@ def _restore_container(pods: PodEngine, found: RecoveredContainer) -> None:
     if not container.running and not found.stale_task:
         container.task_deleted.set()
     engine.node.add_container(container)
+    if found.changed and found.status.phase is Phase.EXITED:  # nobody was there to tell it when it happened
+        engine.node.changes.container(ChangeKind.STOPPED, container)
     if found.changed or found.stale_task:
         engine.supervisor.start(f"settle {container.id[:13]}", _settle(pods, container, found))
 

@@ -26,6 +26,7 @@ from cri.observe.stages import annotate, stage
 from cri.sandbox import network
 from cri.sandbox.files import prepare_files, remove_files
 from cri.sandbox.process import containerd_record, start_process
+from cri.state.changes import ChangeKind
 from cri.state.deletion import ensure_deleted
 from cri.state.records import SANDBOX_EXTENSION, SandboxRecord
 from cri.state.sandbox import Sandbox
@@ -100,6 +101,8 @@ async def _run(pods: PodEngine, sandbox: Sandbox, handler: Handler, undo: UndoSt
             await engine.client.containers.update(update, f"extensions.{SANDBOX_EXTENSION}")
     sandbox.ready = True
     engine.node.add_sandbox(sandbox)
+    engine.node.changes.sandbox(ChangeKind.CREATED, sandbox)
+    engine.node.changes.sandbox(ChangeKind.STARTED, sandbox)
     log.info("sandbox runs", sandbox=sandbox.id, name=sandbox.record.name, ip=sandbox.record.ip)
 
 
@@ -136,3 +139,4 @@ async def _remove_record(pods: PodEngine, sandbox: Sandbox) -> None:
     sandbox.ended.set()
     sandbox.task_deleted.set()
     pods.engine.node.add_sandbox(sandbox)
+    pods.engine.node.changes.sandbox(ChangeKind.CREATED, sandbox)

@@ -47,5 +47,4 @@ async def _end_process(pods: PodEngine, sandbox: Sandbox) -> None:
     with stage("process"):
         if not sandbox.task_deleted.is_set():
             await end_process(pods.engine, sandbox)
-        sandbox.ready = False
-        sandbox.ended.set()
+        pods.engine.node.sandbox_ended(sandbox)

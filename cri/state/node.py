@@ -10,6 +10,7 @@ from collections import defaultdict
 from typing import TYPE_CHECKING
 
 from cri.errors import AlreadyExists
+from cri.state.changes import ChangeKind, Changes
 from cri.state.index import Index
 
 if TYPE_CHECKING:
@@ -47,6 +48,7 @@ class Node:
     """The index of sandboxes and containers."""
 
     def __init__(self) -> None:
+        self.changes = Changes()
         self.sandboxes: Index[Sandbox] = Index("pod sandbox")
         self.containers: Index[Container] = Index("container")
         self.sandbox_names = Names("pod sandbox")
@@ -63,6 +65,14 @@ class Node:
         self.sandboxes.remove(sandbox.id)
         self._by_sandbox.pop(sandbox.id, None)
         self.sandbox_names.release(sandbox.record.name, sandbox.id)
+        self.changes.sandbox(ChangeKind.DELETED, sandbox)
+
+    def sandbox_ended(self, sandbox: Sandbox) -> None:
+        """Note that the sandbox's process is gone: the pod is not ready any more."""
+        was_ready, sandbox.ready = sandbox.ready, False
+        sandbox.ended.set()
+        if was_ready:
+            self.changes.sandbox(ChangeKind.STOPPED, sandbox)
 
     def add_container(self, container: Container) -> None:
         """Make a container visible to lists and lookups."""
@@ -75,6 +85,7 @@ class Node:
         self.containers.remove(container.id)
         self._by_sandbox[container.record.sandbox_id].pop(container.id, None)
         self.container_names.release(container.record.name, container.id)
+        self.changes.container(ChangeKind.DELETED, container)
 
     def containers_of(self, sandbox_id: str) -> list[Container]:
         """The containers of one sandbox, in order of creation."""
