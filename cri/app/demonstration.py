@@ -15,6 +15,7 @@ import contextlib
 import os
 import shutil
 import signal
+import socket
 import sys
 import tempfile
 from dataclasses import dataclass
@@ -46,6 +47,7 @@ ANSWER_SECONDS = 15.0
 PAUSE_SECONDS = 0.05
 WEB_PORT = 8080
 """Where pod.yaml's web server listens."""
+METRICS_PORT = 1338
 SHOWN_LOG_LINES = 5
 
 
@@ -56,6 +58,7 @@ class Stage:
     directory: Path
     manifest: Path
     steps: Steps
+    metrics_address: str
 
     @property
     def endpoint(self) -> str:
@@ -78,7 +81,9 @@ def main() -> int:
     options = parser.parse_args()
     directory = options.directory or Path(tempfile.mkdtemp(prefix="cri-shim-"))
     try:
-        return asyncio.run(_give(Stage(directory.absolute(), options.manifest, Steps(sys.stdout))))
+        return asyncio.run(
+            _give(Stage(directory.absolute(), options.manifest, Steps(sys.stdout), _metrics_address()))
+        )
     except Problem as problem:
         print(f"cri-shim: {problem.message}", file=sys.stderr)
         return 1
@@ -133,7 +138,9 @@ async def _start_server(stage: Stage) -> asyncio.subprocess.Process:
     stage.directory.mkdir(parents=True, exist_ok=True)
     with stage.server_log.open("ab") as output:
         return await asyncio.create_subprocess_exec(
-            *_command("serve", "--embedded", str(stage.directory)),
+            *_command(
+                "serve", "--embedded", str(stage.directory), "--metrics-address", stage.metrics_address
+            ),
             stdin=asyncio.subprocess.DEVNULL,
             stdout=output,
             stderr=output,
@@ -225,6 +232,17 @@ async def _request(stage: Stage, address: str) -> None:
                 await asyncio.sleep(PAUSE_SECONDS)
 
 
+def _metrics_address() -> str:
+    """The usual address, or a free one where another server on this machine has taken that."""
+    for port in (METRICS_PORT, 0):
+        with socket.socket() as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            with contextlib.suppress(OSError):
+                probe.bind(("127.0.0.1", port))
+                return f"127.0.0.1:{probe.getsockname()[1]}"
+    raise Unavailable("no free TCP port on 127.0.0.1")
+
+
 async def _run(*arguments: str) -> None:
     """Run one of our own commands with its output going where ours goes."""
     process = await asyncio.create_subprocess_exec(*_command(*arguments), stdin=asyncio.subprocess.DEVNULL)
@@ -262,6 +280,7 @@ serving; try in another terminal:
   crictl --runtime-endpoint unix://{stage.endpoint} ps
   {own} pod ls --endpoint {stage.endpoint}
   {own} pod exec hello --container web --endpoint {stage.endpoint} -- ps
+  curl http://{stage.metrics_address}/metrics
 server's log: {stage.server_log}
 Ctrl-C stops everything and leaves nothing behind."""
 

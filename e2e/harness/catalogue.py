@@ -47,6 +47,40 @@ def scratch(content: bytes, architecture: str = "") -> Image:
     return image_of([layer], Settings(command=("/content",)), architecture or host_architecture())
 
 
+def documents() -> Image:
+    """Nothing to run, for mounting: files of several owners, a directory below a link, links that lead outside."""
+    lower = layer_of(
+        [
+            Entry("top.txt", b"top\n", mode=0o644),
+            Entry("data", mode=0o755, user=1000, group=50000),
+            Entry("data/deep", mode=0o755),
+            Entry("data/deep/note.txt", b"note\n", mode=0o640, user=1000, group=50000),
+            Entry("data/replaced.txt", b"old\n", mode=0o644),
+        ]
+    )
+    upper = layer_of(
+        [
+            Entry("data/replaced.txt", b"new\n", mode=0o644),
+            Entry("inside", symlink="/data/deep"),
+            Entry("outside", symlink="../../../../etc"),
+        ]
+    )
+    return image_of([lower, upper], Settings(command=("/none",)), host_architecture())
+
+
+def with_volumes() -> Image:
+    """Busybox with two VOLUMEs: one with files of a user below it, one that the image has nothing for."""
+    contents = (
+        Entry("var/store", mode=0o750, user=1000, group=50000),
+        Entry("var/store/first", b"from the image\n", mode=0o640, user=1000, group=50000),
+        Entry("var/store/link", symlink="first"),
+        Entry("var/store/twin", hardlink="var/store/first", mode=0o640, user=1000, group=50000),
+        Entry("etc/passwd", PASSWD, mode=0o644),
+        Entry("etc/group", GROUP, mode=0o644),
+    )
+    return busybox_image(contents, Settings(command=("sh",), volumes=("/var/store", "/var/empty/")))
+
+
 def layered(layers: int, layer_bytes: int, seed: int = 1) -> Image:
     """Several layers of random content; each overwrites a file of the one below and deletes another."""
     dice = random.Random(seed)

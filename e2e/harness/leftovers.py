@@ -32,6 +32,7 @@ from api.wire.containerd import (
     tasks_pb2,
     tasks_pb2_grpc,
 )
+from cri.app.embedded_layout import EmbeddedLayout
 from cri.app.embedded_network import removal_of_rules
 from cri.app.embedded_remains import mounts_below, processes
 
@@ -86,6 +87,17 @@ async def lasting_leftovers(
         if not found or asyncio.get_running_loop().time() > deadline:
             return found
         await asyncio.sleep(PAUSE_SECONDS)
+
+
+async def traces(layout: EmbeddedLayout) -> list[str]:
+    """What is on the host of an embedded containerd that has ended: there should be nothing."""
+    bridge = Path("/sys/class/net", f"cri{layout.fingerprint}")
+    return [
+        *(f"process: {command}" for command in _processes(str(layout.directory))),
+        *(f"mount: {mount}" for mount in mounts_below(layout.directory)),
+        *(f"firewall rule: {rule}" for rule in await _firewall_rules(f"cri-shim-{layout.fingerprint}")),
+        *(f"bridge: {bridge.name}" for _ in range(bridge.exists())),
+    ]
 
 
 async def collect_garbage(address: str) -> None:

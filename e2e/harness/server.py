@@ -102,7 +102,7 @@ class CriShim:
                 stderr=output,
                 start_new_session=True,
             )
-        await _answering(self.endpoint, self._process, self.log_file)
+        await answering(self.endpoint, self._process, self.log_file)
 
     async def stop(self) -> None:
         """SIGTERM, then wait for an orderly end."""
@@ -171,7 +171,7 @@ class BuiltInCri:
         """Start containerd and wait until the plugin has recovered."""
         if self._containerd.pid is None:
             await self._containerd.start()
-        await _answering(self.endpoint, None, self.log_file)
+        await answering(self.endpoint, None, self.log_file)
 
     async def stop(self) -> None:
         """SIGTERM to containerd."""
@@ -182,7 +182,8 @@ class BuiltInCri:
         await self._containerd.kill()
 
 
-async def _answering(endpoint: str, process: asyncio.subprocess.Process | None, log_file: Path) -> None:
+async def answering(endpoint: str, process: asyncio.subprocess.Process | None, log_file: Path) -> None:
+    """Wait until a server answers; RuntimeError with the end of its log if it ends or takes too long."""
     deadline = asyncio.get_running_loop().time() + START_SECONDS
     while not await _answers(endpoint):
         if process is not None and process.returncode is not None:
