@@ -1,8 +1,8 @@
 """PullImage: resolve, then fetch and unpack side by side, then record.
 
-                 +- documents stored ------------------------------+
-    resolve ---- +- config -- which layers are there? -- unpack 0, 1, 2 ... --- records
-                 +- layers fetched, max_concurrent_downloads at a time --+
+                  +- documents stored -----------------------------------+
+    resolve       +- config --- there already? --- unpack 0, 1, 2, ... --+--- records
+    and verify ---+- layers fetched, max_concurrent_downloads at a time -+
 
 Everything is held by the pull lease until the records name it. A failure or cancellation at any point leaves no
 record, and what was fetched goes with the lease. Pulls of one reference with the same credentials are one pull.
@@ -29,6 +29,7 @@ from cri.image.registry import Repository
 from cri.image.resolve import Resolved, resolve
 from cri.image.tally import PullReport, Tally
 from cri.image.transport import Transport
+from cri.image.verify import Verifier
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -83,6 +84,9 @@ class Puller:
         self._lease = lease
         self._fetcher = fetcher
         self._unpacker = unpacker
+        self._verifier = Verifier(
+            settings.verifier_bin_dir, timeout=settings.verifier_timeout, most=settings.verifier_max
+        )
 
     async def pull(self, order: Order) -> PullReport:
         """Do it. Raises CriError (whose message names the image), ContainerdError; then nothing is left behind."""
@@ -106,6 +110,8 @@ class Puller:
                 resolved = await resolve(
                     client, repository, order.reference, self._platform, probable=probable
                 )
+            with tally.part("verify"):
+                await self._verifier.verify(str(order.reference), resolved.walk.target)
             assembly = Assembly(
                 Plan(order.reference, resolved.walk, order.snapshotter),
                 self._settings,

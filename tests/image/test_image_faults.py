@@ -33,6 +33,15 @@ Nothing = Callable[[], None]
 BIG = os.urandom(3 << 20)
 
 
+async def until(true: Callable[[], bool]) -> None:
+    """Wait for something that only shows in the record of what was asked."""
+    for _ in range(1000):
+        if true():
+            return
+        await asyncio.sleep(0.005)
+    pytest.fail("it did not happen")
+
+
 async def test_a_reset_in_mid_layer_is_resumed_where_the_ingest_stands(
     registry: ScriptedRegistry, store: ImageStore
 ) -> None:
@@ -408,8 +417,7 @@ async def test_a_shared_fetch_survives_the_pull_that_began_it(
         beginner = group.create_task(store.pull(references[0]))
         await reached.wait()
         joiner = group.create_task(store.pull(references[1]))
-        while not registry.paths(f"GET */blobs/{second.layers[1].digest}"):
-            await asyncio.sleep(0.01)
+        await until(lambda: bool(registry.paths(f"GET */blobs/{second.layers[1].digest}")))
         beginner.cancel()
         await asyncio.sleep(0.05)
         go_on.set()
@@ -446,8 +454,7 @@ async def test_another_clients_write_of_the_same_blob_is_waited_for(
         ) as writer,
     ):
         pull = group.create_task(store.pull(reference))
-        while containerd.methods().count("Content.Write") < 4:
-            await asyncio.sleep(0.01)
+        await until(lambda: containerd.methods().count("Content.Write") >= 4)
         await writer.commit(size=len(layer.data), expected=layer.digest, data=layer.data)
     assert pull.result() == image.config.digest
     assert registry.paths(f"GET */blobs/{layer.digest}") == [], "the other client has fetched it"
@@ -466,8 +473,7 @@ async def test_cancelling_does_not_abort_another_clients_write(
         ) as writer,
     ):
         pull = group.create_task(store.pull(reference))
-        while containerd.methods().count("Content.Write") < 4:
-            await asyncio.sleep(0.01)
+        await until(lambda: containerd.methods().count("Content.Write") >= 4)
         pull.cancel()
         await asyncio.wait({pull})
         await writer.commit(size=len(layer.data), expected=layer.digest, data=layer.data)
