@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
+import grpc
 import pytest
 
 from api.containerd import Client
@@ -247,3 +248,38 @@ async def test_call_budget_of_a_pull(
     counted = {method: methods.count(method) for method in set(methods) if method != "Content.Update"}
     assert counted == expected
     assert methods.count("Content.Update") <= 2
+
+
+async def test_a_remote_snapshotter_makes_downloads_unnecessary(
+    make_store, registry: ScriptedRegistry, containerd: ContainerdDouble
+) -> None:
+    store = await make_store(disable_snapshot_annotations=False)
+    image = image_of(b"one", b"two", b"three")
+    reference = registry.add("app", "v1", image)
+    containerd.fail("Snapshots.Prepare", grpc.StatusCode.ALREADY_EXISTS, times=3)
+    report = await store.pull_reported(reference)
+    assert registry.paths("GET */blobs/*") == [f"GET /v2/app/blobs/{image.config.digest}"]
+    assert report.reused_layers == 3
+    first = next(call.request for call in containerd.calls if call.method == "Snapshots.Prepare")
+    prefix = "containerd.io/snapshot/cri."
+    assert first.labels[f"{prefix}image-ref"] == reference
+    assert first.labels[f"{prefix}manifest-digest"] == image.manifest.digest
+    assert first.labels[f"{prefix}layer-digest"] == image.layers[0].digest
+    assert first.labels[f"{prefix}image-layers"] == ",".join(layer.digest for layer in image.layers)
+
+
+async def test_a_remote_snapshotter_that_lacks_the_upper_layers(
+    make_store, registry: ScriptedRegistry, containerd: ContainerdDouble
+) -> None:
+    store = await make_store(disable_snapshot_annotations=False)
+    image = image_of(*(str(number).encode() for number in range(4)))
+    reference = registry.add("app", "v1", image)
+    (ours,) = [await store.pull(registry.add("base", "v1", image_of(b"0")))]
+    registry.asked.clear()
+    report = await store.pull_reported(reference)
+    fetched = {path.rpartition("/")[2] for path in registry.paths("GET */blobs/*")}
+    assert fetched == {image.config.digest, *(layer.digest for layer in image.layers[1:])}
+    assert report.reused_layers == 1
+    assert ours != report.image_id
+    containerd.collect_garbage()
+    assert len([name for name in containerd.leftovers().snapshots if name.startswith("overlayfs/")]) == 4
