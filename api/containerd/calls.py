@@ -31,6 +31,8 @@ Stub = TypeVar("Stub")
 CallObserver = Callable[[str, str, str, float], None]
 """Called once for each finished call: service ("Tasks"), method ("Start"), gRPC code ("OK"), seconds."""
 
+SEND_FAILED = "Internal error from Core"
+"""What gRPC calls a send on a broken stream."""
 NO_DEADLINE = math.inf
 """As `timeout=`: the call may take for ever. (None means the client's default.)"""
 
@@ -106,9 +108,11 @@ class Link:
 
     def error(self, service: str, method: str, status: grpc.aio.AioRpcError) -> errors.ContainerdError:
         """The exception for a call that ended with `status`."""
-        return errors.from_status(
-            status.code(), status.details() or "", service=service, method=method, address=self.address
-        )
+        code, details = status.code(), status.details() or ""
+        if code is grpc.StatusCode.INTERNAL and details.startswith(SEND_FAILED):
+            # gRPC forgets the real status when a message could not be handed to a connection that had just gone.
+            code = grpc.StatusCode.UNAVAILABLE
+        return errors.from_status(code, details, service=service, method=method, address=self.address)
 
     def broken(self, service: str, method: str) -> errors.Unavailable:
         """The exception for a call that this side's `close` ended or forbade."""
