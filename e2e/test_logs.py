@@ -73,6 +73,7 @@ async def test_nothing_is_lost_of_much_output_at_once(workloads: Workloads) -> N
     assert joined(await container.settled_log(), "stdout") == [b"%d" % n for n in range(1, 200_001)]
 
 
+@pytest.mark.cri_shim_only
 async def test_many_writers_keep_their_lines_whole(workloads: Workloads) -> None:
     pod = await workloads.pod()
     script = "seq 1 20000 | sed 's/$/ abcdefghijklmnopqrstuvwxyz/'; seq 1 5000 >&2"
