@@ -36,7 +36,9 @@ from cri.oci.handler import RuntimeHandler
 from cri.oci.host import HostFacts
 from cri.oci.settings import OciSettings
 from cri.sandbox.engine import PodEngine
+from cri.sandbox.events import ContainerEvents
 from cri.sandbox.networks import Networks
+from cri.sandbox.node_stats import NodeStats
 from cri.sandbox.node_status import Releases
 from cri.sandbox.observer import Observer
 from cri.sandbox.sandboxes import Sandboxes
@@ -44,6 +46,7 @@ from cri.sandbox.settings import SandboxSettings
 from cri.services.collaborators import Collaborators
 from cri.state.node import Node
 from cri.state.paths import NodePaths
+from cri.stats.settings import StatsSettings
 from tests.double import ContainerdDouble
 from tests.image.made_images import digest_of
 
@@ -262,7 +265,7 @@ async def started(world: World, client: Client, supervisor: Supervisor) -> Doubl
     networks = Networks(cast(PodNetwork, world.network))
     pods = PodEngine(engine, networks, SandboxSettings(sandbox_image=IMAGE))
     sandboxes, containers, observer = Sandboxes(pods), Containers(engine), Observer(pods)
-    on = Collaborators(pods, sandboxes, containers, observer, Releases("1.6.20~ds1", "0.1.0"), dict)
+    on = Collaborators(pods, sandboxes, containers, observer, Releases("1.6.20~ds1", "0.1.0"), dict, NodeStats(engine, StatsSettings()), ContainerEvents(engine))
     supervisor.keep("events", observer.run)
     await asyncio.wait_for(observer.connected.wait(), 10)
     return DoubleNode(

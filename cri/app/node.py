@@ -15,6 +15,7 @@ from cri.app.config.assembly import (
     oci_settings,
     registry_settings,
     sandbox_settings,
+    stats_settings,
 )
 from cri.container.accounts import Accounts
 from cri.container.containers import Containers
@@ -23,7 +24,9 @@ from cri.image.store import ImageStore
 from cri.logs.client import Followed, LogKeeper
 from cri.network.pod_network import PodNetwork
 from cri.sandbox.engine import PodEngine
+from cri.sandbox.events import ContainerEvents
 from cri.sandbox.networks import Networks
+from cri.sandbox.node_stats import NodeStats
 from cri.sandbox.node_status import Releases
 from cri.sandbox.observer import Observer
 from cri.sandbox.recovery import to_follow
@@ -94,6 +97,8 @@ def assemble(
         observer=Observer(pods),
         releases=Releases(containerd_release, version("cri-shim")),
         configuration=lambda: effective(configuration),
+        stats=NodeStats(engine, stats_settings(configuration)),
+        events=ContainerEvents(engine, metrics),
     )
     return Assembly(on, client, keeper, networks)
 

@@ -111,6 +111,7 @@ async def _run(configuration: Configuration, stopping: asyncio.Event, *, leave_n
             log.info("serving", socket=str(path), sandboxes=len(assembly.on.engine.node.sandboxes))
             await stopping.wait()
             log.info("stopping")
+            assembly.on.events.close()
             await server.stop(DRAIN_SECONDS)
         path.unlink(missing_ok=True)
         if leave_nothing:
@@ -124,6 +125,7 @@ def _start_tasks(assembly: Assembly, supervisor: Supervisor, metrics: Metrics) -
     """Every task that runs as long as the server."""
     supervisor.keep("events", assembly.on.observer.run)
     supervisor.keep("log keeper", assembly.keeper.run)
+    supervisor.keep("stats", assembly.on.stats.run)
     supervisor.keep("loop lag", lambda: watch_loop_lag(metrics.loop_lag))
     supervisor.keep("log totals", lambda: _watch_logs(assembly.keeper, metrics))
     for number, network in enumerate(assembly.networks):

@@ -11,6 +11,8 @@ if TYPE_CHECKING:
     from cri.container.containers import Containers
     from cri.container.engine import Engine
     from cri.sandbox.engine import PodEngine
+    from cri.sandbox.events import ContainerEvents
+    from cri.sandbox.node_stats import NodeStats
     from cri.sandbox.node_status import Releases
     from cri.sandbox.observer import Observer
     from cri.sandbox.sandboxes import Sandboxes
@@ -27,6 +29,8 @@ class Collaborators:
     releases: Releases
     configuration: Callable[[], Mapping[str, object]]
     """The effective configuration as plain values, without secrets."""
+    stats: NodeStats
+    events: ContainerEvents
 
     @property
     def engine(self) -> Engine:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator
 from typing import TYPE_CHECKING
 
 from api.wire import criv1
@@ -9,6 +10,7 @@ from api.wire.criv1 import image_service_pb2
 from cri.errors import InvalidArgument
 from cri.image import messages
 from cri.services.rpc import rpc
+from cri.services.streaming_rpc import list_stream, pieces
 from cri.services.unimplemented import answer_unimplemented
 
 if TYPE_CHECKING:
@@ -24,11 +26,14 @@ class ImageService:
 
     @rpc
     async def ListImages(self, request: criv1.ListImagesRequest) -> criv1.ListImagesResponse:
-        wanted = request.filter.image.image
-        found = [self._images.find(wanted)] if wanted else self._images.list()
-        return criv1.ListImagesResponse(
-            images=[messages.image_message(image) for image in found if image is not None]
-        )
+        return criv1.ListImagesResponse(images=self._listed(request.filter))
+
+    @list_stream
+    async def StreamImages(
+        self, request: criv1.StreamImagesRequest
+    ) -> AsyncIterator[criv1.StreamImagesResponse]:
+        for piece in pieces(self._listed(request.filter)):
+            yield criv1.StreamImagesResponse(images=piece)
 
     @rpc
     async def ImageStatus(self, request: criv1.ImageStatusRequest) -> criv1.ImageStatusResponse:
@@ -52,6 +57,11 @@ class ImageService:
     async def ImageFsInfo(self, request: criv1.ImageFsInfoRequest) -> criv1.ImageFsInfoResponse:
         usages = [messages.filesystem_message(usage) for usage in await self._images.filesystem()]
         return criv1.ImageFsInfoResponse(image_filesystems=usages, container_filesystems=usages)
+
+    def _listed(self, wanted: criv1.ImageFilter) -> list[criv1.Image]:
+        reference = wanted.image.image
+        found = [self._images.find(reference)] if reference else self._images.list()
+        return [messages.image_message(image) for image in found if image is not None]
 
 
 def _named(image: criv1.ImageSpec) -> str:

@@ -6,15 +6,18 @@ from typing import TYPE_CHECKING
 
 from api.wire.criv1 import runtime_service_pb2
 from cri.services.containers import ContainerCalls
+from cri.services.events import EventCalls
+from cri.services.list_streams import ListStreamCalls
 from cri.services.node import NodeCalls
 from cri.services.sandboxes import SandboxCalls
+from cri.services.stats import StatsCalls
 from cri.services.unimplemented import answer_unimplemented
 
 if TYPE_CHECKING:
     from cri.services.collaborators import Collaborators
 
 
-class RuntimeService(SandboxCalls, ContainerCalls, NodeCalls):
+class RuntimeService(SandboxCalls, ContainerCalls, NodeCalls, StatsCalls, EventCalls, ListStreamCalls):
     """`runtime.v1.RuntimeService`."""
 
     def __init__(self, on: Collaborators) -> None:

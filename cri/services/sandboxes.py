@@ -8,6 +8,7 @@ from api.wire import criv1
 from cri.container.inspection import runtime_spec
 from cri.errors import InvalidArgument
 from cri.sandbox import status
+from cri.sandbox.pod_view import pod_view
 from cri.services.rpc import rpc
 
 if TYPE_CHECKING:
@@ -46,7 +47,10 @@ class SandboxCalls:
         info = {}
         if request.verbose:
             info = status.verbose_info(sandbox, await runtime_spec(self.on.engine, sandbox.id))
-        return criv1.PodSandboxStatusResponse(status=status.status_message(sandbox), info=info)
+        view = pod_view(self.on.engine, sandbox)
+        return criv1.PodSandboxStatusResponse(
+            status=view.sandbox, info=info, containers_statuses=view.containers, timestamp=view.timestamp
+        )
 
     @rpc
     async def ListPodSandbox(self, request: criv1.ListPodSandboxRequest) -> criv1.ListPodSandboxResponse:

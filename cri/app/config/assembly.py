@@ -20,6 +20,7 @@ from cri.network.settings import NetworkSettings
 from cri.oci.settings import OciSettings
 from cri.sandbox.settings import SandboxSettings
 from cri.state.paths import NodePaths
+from cri.stats.settings import StatsSettings
 
 if TYPE_CHECKING:
     from cri.app.config.configuration import Configuration
@@ -84,6 +85,11 @@ def oci_settings(configuration: Configuration) -> OciSettings:
         cdi_spec_dirs=configuration.cdi_spec_dirs,
         default_cgroup_parent=configuration.default_cgroup_parent,
     )
+
+
+def stats_settings(configuration: Configuration) -> StatsSettings:
+    """How often is measured."""
+    return StatsSettings(stats_collect_period=configuration.stats_collect_period)
 
 
 def image_settings(configuration: Configuration) -> ImageSettings:

@@ -1,0 +1,82 @@
+"""What every server-streaming RPC is wrapped in: the mapping of errors, and an operation where the stream has an end.
+
+The lists as streams (KEP-5825) exist because a big node's list outgrows one gRPC message: the list is made whole at
+one instant and sent in pieces, so that each item comes once. An empty list is an empty stream.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
+from typing import TYPE_CHECKING, TypeVar
+
+import grpc
+import grpc.aio
+import structlog
+
+from cri.observe.stages import operation
+from cri.services.errors import status_of
+from cri.services.rpc import Servicer
+
+if TYPE_CHECKING:
+    from contextlib import AbstractContextManager
+
+    from google.protobuf.message import Message
+
+S = TypeVar("S", bound=Servicer)
+Q = TypeVar("Q")
+A = TypeVar("A")
+M = TypeVar("M", bound="Message")
+Method = Callable[[S, Q], AsyncIterator[A]]
+Call = Callable[[S, Q, "grpc.aio.ServicerContext[Q, A]"], AsyncIterator[A]]
+log = structlog.get_logger(__name__)
+
+MOST_BYTES = 1 << 20
+"""A piece is sent when it is as large as this, far below any client's limit."""
+MOST_ITEMS = 1000
+
+
+def list_stream(method: Method[S, Q, A]) -> Call[S, Q, A]:
+    """Make a servicer's method of `method`, an async generator that ends when the list has been sent."""
+    return _wrapped(method, operation)
+
+
+def endless_stream(method: Method[S, Q, A]) -> Call[S, Q, A]:
+    """The same for a stream that lasts as long as the client stays: nobody waits for it, so it is no operation."""
+    return _wrapped(method, lambda _name: contextlib.nullcontext())
+
+
+def pieces(items: Iterable[M]) -> Iterator[Sequence[M]]:
+    """The items in order, as many together as fit a piece."""
+    piece: list[M] = []
+    size = 0
+    for item in items:
+        piece.append(item)
+        size += item.ByteSize()
+        if size >= MOST_BYTES or len(piece) >= MOST_ITEMS:
+            yield piece
+            piece, size = [], 0
+    if piece:
+        yield piece
+
+
+def _wrapped(
+    method: Method[S, Q, A], scope: Callable[[str], AbstractContextManager[object]]
+) -> Call[S, Q, A]:
+    name = method.__name__
+
+    async def call(self: S, request: Q, context: grpc.aio.ServicerContext[Q, A]) -> AsyncIterator[A]:
+        with scope(name):
+            try:
+                self.on.observer.check_recovered()
+                async for item in method(self, request):
+                    yield item
+                return
+            except Exception as error:
+                code, message = status_of(error)
+                if code is grpc.StatusCode.INTERNAL:
+                    log.exception("internal error", rpc=name)
+        await context.abort(code, message)
+
+    call.__name__ = name
+    return call
