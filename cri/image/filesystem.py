@@ -28,6 +28,8 @@ STALEST_PERIODS: Final = 6
 """Collection periods after which the last answer is too old to be given without waiting for a new one."""
 _AT_ONCE = 4
 _BLOCK = 4096
+_OVERHEAD_INODES = 2
+"""A snapshot's own directory and its work directory, which the snapshotter does not count."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,7 +112,7 @@ class Filesystem:
         parts = await asyncio.gather(*(one(name) for name in measured))
         blobs = await self._client.content.list()
         used = sum(size for size, _ in parts) + sum(-(-blob.size // _BLOCK) * _BLOCK for blob in blobs)
-        inodes = sum(count for _, count in parts) + len(blobs)
+        inodes = sum(count + _OVERHEAD_INODES for _, count in parts) + len(blobs)
         self._last = FilesystemUsage(moment, await self.root(), used, inodes)
         return self._last
 

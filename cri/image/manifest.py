@@ -42,16 +42,18 @@ _CONFIGS = (
     "application/vnd.oci.image.config.v1+json",
     "application/vnd.docker.container.image.v1+json",
 )
+_DOCKER_ZSTD = "application/vnd.docker.image.rootfs.diff.tar.zstd"
+_OCI_ZSTD = "application/vnd.oci.image.layer.v1.tar+zstd"
 _LAYERS = frozenset(
     {
         "application/vnd.docker.image.rootfs.diff.tar",
         "application/vnd.docker.image.rootfs.diff.tar.gzip",
-        "application/vnd.docker.image.rootfs.diff.tar.zstd",
+        _DOCKER_ZSTD,
         "application/vnd.docker.image.rootfs.foreign.diff.tar",
         "application/vnd.docker.image.rootfs.foreign.diff.tar.gzip",
         "application/vnd.oci.image.layer.v1.tar",
         "application/vnd.oci.image.layer.v1.tar+gzip",
-        "application/vnd.oci.image.layer.v1.tar+zstd",
+        _OCI_ZSTD,
         "application/vnd.oci.image.layer.nondistributable.v1.tar",
         "application/vnd.oci.image.layer.nondistributable.v1.tar+gzip",
         "application/vnd.oci.image.layer.nondistributable.v1.tar+zstd",
@@ -84,8 +86,9 @@ class BlobDescriptor(msgspec.Struct, frozen=True, rename={"media_type": "mediaTy
 
     @property
     def target(self) -> Descriptor:
-        """The part that containerd is told."""
-        return Descriptor(self.media_type, self.digest, self.size, self.annotations or {})
+        """The part that containerd is told. It knows zstd by OCI's name for it only, which means the same."""
+        media_type = _OCI_ZSTD if self.media_type == _DOCKER_ZSTD else self.media_type
+        return Descriptor(media_type, self.digest, self.size, self.annotations or {})
 
 
 class Index(msgspec.Struct, frozen=True):

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import structlog
 
-from cri.errors import InvalidArgument
+from cri.errors import InvalidArgument, NotFound
 from cri.image import reference as references
 from cri.image.credentials import keyring
 from cri.image.fetch import Fetcher
@@ -75,6 +75,10 @@ class ImageStore:
         self._local = LocalUnpacker(client, platform, self._lease, unpacker)
         self._filesystem = Filesystem(client, supervisor, settings.snapshotter, settings.stats_collect_period)
         self._pulls: Joined[PullReport] = Joined(supervisor, "pull")
+        if settings.image_pull_engine == "transfer":
+            log.warning(
+                'image_pull_engine "transfer" is not available, images are pulled by this server itself'
+            )
         for line in deprecations(registry):
             log.warning(line)
 
@@ -131,7 +135,7 @@ class ImageStore:
         image_id = await self.pull(reference)
         image = self._index.find(image_id)
         if image is None:
-            raise InvalidArgument(f"image {reference} was removed while it was pulled")
+            raise NotFound(f"image {reference} was removed right after it was pulled")
         return image
 
     async def unpacked(self, image: Image, snapshotter: str) -> str:
