@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import secrets
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from typing import TYPE_CHECKING, Final
 
 from api.containerd.errors import NotFound
@@ -38,14 +38,16 @@ class PullLease:
         self._holders = 0
         self._held: AbstractAsyncContextManager[Client] | None = None
         self._leased = client
+        self._id = ""
 
     @asynccontextmanager
     async def hold(self) -> AsyncIterator[Client]:
         """A client whose calls keep what they make from the garbage collector until the last holder leaves."""
         async with self._turn:
             if self._held is None:
+                self._id = f"cri-shim-pull-{secrets.token_hex(8)}"
                 held = self._client.leases.hold(
-                    id=f"cri-shim-pull-{secrets.token_hex(8)}",
+                    id=self._id,
                     labels={PURPOSE_LABEL: PURPOSE},
                     expires_in=EXPIRY_SECONDS,
                 )
@@ -58,12 +60,13 @@ class PullLease:
             await shielded(self._leave(), "leave pull lease", LEAVING_SECONDS)
 
     async def sweep(self) -> None:
-        """Delete the leases of servers that were killed in the middle of a pull."""
-        for lease in await self._client.leases.list(f'labels."{PURPOSE_LABEL}"=={PURPOSE}'):
-            try:
-                await self._client.leases.delete(lease.id)
-            except NotFound:
-                continue
+        """Delete the leases of servers that were killed in the middle of a pull; our own stays."""
+        async with self._turn:
+            for lease in await self._client.leases.list(f'labels."{PURPOSE_LABEL}"=={PURPOSE}'):
+                if self._held is not None and lease.id == self._id:
+                    continue
+                with suppress(NotFound):
+                    await self._client.leases.delete(lease.id)
 
     async def _leave(self) -> None:
         async with self._turn:

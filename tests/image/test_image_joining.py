@@ -178,3 +178,10 @@ async def test_leases_of_a_killed_server_are_swept_and_no_others(
     await client.leases.create("ours", {"cri-shim.io/purpose": "pull"})
     await PullLease(client).sweep()
     assert containerd.leftovers().leases == ("somebody-elses",)
+
+
+async def test_a_sweep_in_mid_pull_spares_the_pull(client: Client, containerd: ContainerdDouble) -> None:
+    lease = PullLease(client)
+    async with lease.hold():
+        await lease.sweep()
+        assert len(containerd.leftovers().leases) == 1, "the index is loaded anew when events were missed"
