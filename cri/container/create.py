@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 from api.containerd import SPEC_TYPE_URL, TypedValue
 from api.containerd import Container as ContainerdContainer
 from cri.concurrency.undo import UndoStack
+from cri.container.image_volumes import with_volume_images
 from cri.container.log_path import absolute_log_path
 from cri.container.signals import signal_number, stop_signal
 from cri.container.spec import ContainerPlan, build_spec
@@ -81,7 +82,7 @@ async def _create(
         id=identifier,
         name=name,
         sandbox_id=sandbox.id,
-        config=config,
+        config=with_volume_images(config, engine.images),
         image_id=image.id,
         log_path=absolute_log_path(sandbox.config.log_directory, config.log_path),
         stop_signal=signal_name,

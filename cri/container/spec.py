@@ -13,6 +13,7 @@ from api.wire import criv1
 from cri.concurrency.threads import finished_in_thread
 from cri.concurrency.together import together
 from cri.container.devices import device_sources, host_devices
+from cri.container.image_volumes import image_volumes
 from cri.container.mount_sources import mount_sources
 from cri.container.profiles import apparmor_profiles, seccomp_profile
 from cri.container.users import resolved_user
@@ -51,6 +52,7 @@ async def build_spec(engine: Engine, plan: ContainerPlan, undo: UndoStack) -> Sp
     """
     config = plan.record.config
     context = config.linux.security_context
+    images = await image_volumes(engine, plan.sandbox, plan.handler, config)
     user, volumes, sources, devices, seccomp = await together(
         resolved_user(
             engine,
@@ -74,6 +76,7 @@ async def build_spec(engine: Engine, plan: ContainerPlan, undo: UndoStack) -> Sp
         host=engine.host,
         settings=engine.oci,
         mount_sources=sources,
+        image_volumes=images,
         anonymous_volumes=volumes,
         devices=devices,
         host_devices=await _all_devices(context, plan.handler),

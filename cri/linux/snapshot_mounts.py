@@ -56,12 +56,21 @@ def mounted(mounts: Sequence[Mount], target: Path) -> Iterator[Path]:
 
     Blocks; for a thread. Prefer `with_mounted`, which leaves nothing behind whatever happens.
     """
+    mount_snapshot(mounts, target)
     try:
-        for mount in mounts:
-            _apply(mount, target)
         yield target
     finally:
         unmount(target)
+
+
+def mount_snapshot(mounts: Sequence[Mount], target: Path) -> None:
+    """Mount `mounts` on the directory `target`, to stay there. Blocks; a failure leaves nothing mounted."""
+    try:
+        for mount in mounts:
+            _apply(mount, target)
+    except BaseException:
+        unmount(target)
+        raise
 
 
 async def with_mounted(mounts: Sequence[Mount], function: Callable[[Path], T]) -> T:

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from api.wire import criv1
+from cri.container.image_volumes import unmount_image_volumes
 from cri.errors import InvalidArgument
 from cri.linux.mounts import is_mount_point, mount_tmpfs, unmount
 
@@ -46,8 +47,9 @@ def prepare_files(paths: NodePaths, record: SandboxRecord) -> None:
 
 
 def release_mounts(paths: NodePaths, sandbox_id: str) -> None:
-    """Unmount what `prepare_files` mounted. Blocking, idempotent."""
+    """Unmount what `prepare_files` mounted, and the volumes. Blocking, idempotent."""
     unmount(paths.shared_memory(sandbox_id))
+    unmount_image_volumes(paths, sandbox_id)
 
 
 def remove_files(paths: NodePaths, sandbox_id: str) -> None:

@@ -8,6 +8,7 @@ import structlog
 
 from cri.concurrency.threads import finished_in_thread
 from cri.concurrency.together import all_of
+from cri.container.image_volumes import remove_image_volumes
 from cri.container.remove import remove_container
 from cri.observe.stages import stage
 from cri.sandbox.files import remove_files
@@ -34,6 +35,7 @@ async def remove_sandbox(pods: PodEngine, sandbox: Sandbox) -> None:
                 containers = engine.node.containers_of(sandbox.id)
                 await all_of([remove_container(engine, container) for container in containers])
             with stage("snapshot"):
+                await remove_image_volumes(engine, sandbox)
                 await ensure_deleted(engine.client.snapshots(sandbox.snapshotter).remove(sandbox.id))
             await finished_in_thread(remove_files, engine.paths, sandbox.id)
             with stage("record"):

@@ -44,6 +44,10 @@ class NodePaths:
         """The mount point of the pod's /dev/shm."""
         return self.sandbox_state(sandbox_id) / "shm"
 
+    def image_volumes(self, sandbox_id: str) -> Path:
+        """Mount points of the images that the pod's containers use as volumes, each named by its image's digest."""
+        return self.sandbox_state(sandbox_id) / "volumes"
+
     def container_state(self, container_id: str) -> Path:
         """FIFOs of a container and of its exec processes."""
         return self.state / "containers" / _checked(container_id)
