@@ -112,7 +112,8 @@ async def _pulls(shelf: Registry, both: list[Contender], amount: Amount) -> None
 async def _lists(_: Registry, both: list[Contender], amount: Amount) -> None:
     for contender in both:
         await pods.fill(contender, amount.objects)
-    await _in_turns(both, 2, lambda contender: pods.lists(contender, amount.list_calls))
+    work = partial(pods.lists, calls=amount.list_calls, objects=amount.objects)
+    await _in_turns(both, 2, work)
     for contender in both:
         pods.memory(contender)
 

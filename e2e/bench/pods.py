@@ -103,13 +103,16 @@ async def fill(contender: Contender, objects: int) -> None:
     await asyncio.gather(*(container() for _ in range(objects)))
 
 
-async def lists(contender: Contender, calls: int) -> None:
-    """List everything there is."""
+async def lists(contender: Contender, calls: int, objects: int) -> None:
+    """List everything there is, which is so many sandboxes and as many containers."""
     for _ in range(calls):
         async with contender.timed(op.LIST_CONTAINERS):
-            await contender.runtime.ListContainers(criv1.ListContainersRequest())
+            listed = await contender.runtime.ListContainers(criv1.ListContainersRequest())
         async with contender.timed(op.LIST_PODS):
-            await contender.runtime.ListPodSandbox(criv1.ListPodSandboxRequest())
+            pods = await contender.runtime.ListPodSandbox(criv1.ListPodSandboxRequest())
+        found = (len(listed.containers), len(pods.items))
+        if found != (objects, objects):
+            raise RuntimeError(f"{contender.name} lists {found[0]} containers and {found[1]} sandboxes")
 
 
 def memory(contender: Contender) -> None:
