@@ -46,7 +46,9 @@ def main() -> int:
     """Measure; 0 unless something could not be measured."""
     parser = argparse.ArgumentParser(prog="python -m e2e.bench", description=__doc__)
     parser.add_argument("--quick", action="store_true", help="a look in about a minute, not figures to quote")
-    parser.add_argument("--json", type=Path, default=Path("bench.json"), metavar="FILE", help="%(default)s")
+    parser.add_argument(
+        "--json", type=Path, default=Path("bench-results.json"), metavar="FILE", help="%(default)s"
+    )
     parser.add_argument("--only", action="append", choices=PARTS, help="this part; may be repeated")
     options = parser.parse_args()
     try:
