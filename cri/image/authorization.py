@@ -1,6 +1,6 @@
 """Authorization for one pull: what a 401 asks for, tokens fetched and kept for their life.
 
-Per host: nothing is sent until the host asks (but a registry token, which is meant for it). A `Basic` challenge
+Per host: nothing is sent until the host asks. A registry token is the answer to any challenge. A `Basic` challenge
 is answered with the credentials. A `Bearer` one names a token server; it is asked with GET, with the
 credentials as Basic if there are any, or with an OAuth2 POST for an identity token and for servers that want
 passwords so (distribution specification: "Token Authentication", "OAuth2"). A token is kept by scope until
@@ -73,12 +73,12 @@ class Authorizer:
 
     async def header(self, endpoint: Endpoint, scope: str) -> str | None:
         """The header to send to `endpoint` for `scope`, as far as the host has asked for one."""
-        credentials = self._keyring.credentials(endpoint.host)
-        if credentials.registry_token:
-            return f"Bearer {credentials.registry_token}"
         host = self._hosts.get(endpoint.host)
         if host is None:
             return None
+        credentials = self._keyring.credentials(endpoint.host)
+        if credentials.registry_token:
+            return f"Bearer {credentials.registry_token}"
         if host.basic:
             return _basic(credentials)
         if not host.realm:
@@ -96,16 +96,15 @@ class Authorizer:
         challenges = parse_challenges(answer.headers.getall("WWW-Authenticate", []))
         host = self._hosts.setdefault(endpoint.host, _Host())
         async with host.lock:
-            if sent is not None and sent == self._keyring_token(endpoint):
-                raise HostError(endpoint.host, "it refuses the registry token", Unauthenticated)
+            if self._keyring.credentials(endpoint.host).registry_token:
+                if sent is not None:
+                    raise HostError(endpoint.host, "it refuses the registry token", Unauthenticated)
+                return
             chosen = self._choose(endpoint, challenges)
             if chosen.scheme == "basic":
                 self._learn_basic(endpoint, host, sent)
             else:
                 self._learn_bearer(endpoint, host, chosen, scope, sent)
-
-    def _keyring_token(self, endpoint: Endpoint) -> str:
-        return f"Bearer {self._keyring.credentials(endpoint.host).registry_token}"
 
     def _choose(self, endpoint: Endpoint, challenges: Sequence[Challenge]) -> Challenge:
         for scheme in ("bearer", "basic"):

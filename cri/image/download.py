@@ -81,6 +81,8 @@ class Download:
         self._contributors: set[str] = set()
         """Hosts that sent bytes of what the ingest holds now."""
         self._owns_ingest = False
+        self._others_offset = -2
+        self._others_moved = 0.0
 
     async def run(self, client: Client, slots: asyncio.Semaphore) -> Fetched:
         """Have the blob stored, downloading it within one of `slots`.
@@ -114,14 +116,29 @@ class Download:
             pass
         except containerd.Locked:
             self._owns_ingest = False
-            log.info("blob is being written by another client, waiting for it", ref=self._ref)
-            await asyncio.sleep(LOCKED_PAUSE_SECONDS)
+            await self._wait_for_other_writer(client)
             return False
         except containerd.FailedPrecondition as error:
             await self._abort(client)
             self._blame_contributors(error)
             return False
         return True
+
+    async def _wait_for_other_writer(self, client: Client) -> None:
+        """A pause, and an end to them when the other writer makes no progress either."""
+        clock = asyncio.get_running_loop().time
+        try:
+            offset = (await client.content.status(self._ref)).offset
+        except containerd.NotFound:
+            offset = -1
+        if offset != self._others_offset:
+            self._others_offset, self._others_moved = offset, clock()
+        if self._progress_timeout and clock() - self._others_moved >= self._progress_timeout:
+            raise DeadlineExceeded(
+                f"{self._subject}: another client of containerd writes it (ingest {self._ref}) and makes no progress"
+            )
+        log.info("blob is being written by another client, waiting for it", ref=self._ref, offset=offset)
+        await asyncio.sleep(LOCKED_PAUSE_SECONDS)
 
     async def _fill(self, writer: Writer) -> None:
         """Bring the ingest to its full length, whatever happens to connections on the way."""
@@ -164,9 +181,9 @@ class Download:
     def _blame_contributors(self, error: containerd.FailedPrecondition) -> None:
         """The whole has the wrong digest: whoever sent a part of it is not asked again."""
         hosts, self._contributors = self._contributors, set()
-        if not hosts and self._failures:
-            raise all_failed(self._subject, self._failures)
         # Without hosts the ingest was left by an earlier server; the next round starts at 0.
+        if not hosts and self._failures:
+            raise error
         host = ", ".join(sorted(hosts)) or "an earlier download"
         self._distrust(hosts, Corrupt(host, f"wrong content: {error.details}"))
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import structlog
 
-from cri.errors import InvalidArgument, NotFound
+from cri.errors import FailedPrecondition, InvalidArgument, NotFound
 from cri.image import reference as references
 from cri.image.credentials import keyring
 from cri.image.fetch import Fetcher
@@ -21,6 +21,7 @@ from cri.image.pull import Order, Puller
 from cri.image.remove import remove_names
 from cri.image.unpack import Unpacker
 from cri.observe.metrics import Metrics
+from cri.observe.stages import stage
 
 if TYPE_CHECKING:
     import builtins
@@ -117,7 +118,8 @@ class ImageStore:
         )
         # Credentials are part of the key: having joined another's pull must not stand in for being allowed to.
         key = (order.reference, order.snapshotter, order.keyring.requested, order.keyring.requested_for)
-        return await self._pulls.run(key, str(order.reference), lambda: self._counted(order))
+        with stage("pull"):
+            return await self._pulls.run(key, str(order.reference), lambda: self._counted(order))
 
     async def _counted(self, order: Order) -> PullReport:
         with self._metrics.image_pull():
@@ -130,8 +132,12 @@ class ImageStore:
         """The image, unpacked: the local one if there is one, else pulled (for the sandbox image)."""
         image = self.find(reference)
         if image is not None:
-            await self.unpacked(image, self._settings.snapshotter)
-            return image
+            try:
+                await self.unpacked(image, self._settings.snapshotter)
+            except FailedPrecondition as error:
+                log.warning("image is incomplete, pulling it again", image=reference, reason=error.message)
+            else:
+                return image
         image_id = await self.pull(reference)
         image = self._index.find(image_id)
         if image is None:

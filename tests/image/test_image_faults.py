@@ -460,6 +460,45 @@ async def test_another_clients_write_of_the_same_blob_is_waited_for(
     assert registry.paths(f"GET */blobs/{layer.digest}") == [], "the other client has fetched it"
 
 
+async def test_another_clients_write_that_stands_still_ends_the_pull(
+    registry: ScriptedRegistry, make_store: MakeStore, client
+) -> None:
+    store = await make_store(image_pull_progress_timeout=0.1)
+    image = image_of(b"one")
+    layer = image.layers[0]
+    reference = registry.add("app", "v1", image)
+    async with client.content.writer(f"layer-{layer.digest}", total=5) as writer:
+        await writer.write(b"x")
+        with pytest.raises(DeadlineExceeded, match="another client of containerd writes it"):
+            await store.pull(reference)
+        await writer.write(b"y")
+
+
+async def test_an_ingest_of_an_earlier_server_is_taken_up(
+    registry: ScriptedRegistry, store: ImageStore, client
+) -> None:
+    image = image_of(BIG)
+    layer = image.layers[0]
+    reference = registry.add("app", "v1", image)
+    async with client.content.writer(
+        f"layer-{layer.digest}", total=len(layer.data), expected=layer.digest
+    ) as writer:
+        await writer.write(layer.data[: 1 << 20])
+    report = await store.pull_reported(reference)
+    assert report.fetched_bytes == len(layer.data) - (1 << 20) + len(image.config.data), report
+
+
+async def test_a_bad_ingest_of_an_earlier_server_is_thrown_away(
+    registry: ScriptedRegistry, store: ImageStore, client
+) -> None:
+    image = image_of(BIG)
+    layer = image.layers[0]
+    reference = registry.add("app", "v1", image)
+    async with client.content.writer(f"layer-{layer.digest}", total=len(layer.data)) as writer:
+        await writer.write(bytes(len(layer.data)))
+    assert await store.pull(reference) == image.config.digest
+
+
 async def test_cancelling_does_not_abort_another_clients_write(
     registry: ScriptedRegistry, store: ImageStore, client, containerd: ContainerdDouble
 ) -> None:

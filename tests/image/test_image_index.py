@@ -91,6 +91,19 @@ async def test_ensure_takes_the_local_image_or_pulls(
     assert containerd.methods() == ["Snapshots.Stat"]
 
 
+async def test_ensure_pulls_again_what_is_incomplete(
+    registry: ScriptedRegistry, store: ImageStore, client: Client
+) -> None:
+    image = image_of(b"pause")
+    name = registry.add("pause", "3", image)
+    await imported(client, image, name)
+    await client.content.delete(image.layers[0].digest)
+    await store.load()
+    found = await store.ensure(name)
+    assert found.id == image.config.digest
+    assert (await client.snapshots("overlayfs").stat(found.chain_id)).name == found.chain_id
+
+
 async def test_one_bad_record_does_not_hide_the_others(make_store: MakeStore, client: Client) -> None:
     await imported(client, image_of(b"good"), "docker.io/library/good:1")
     bad = Blob("application/json", b"[1, 2")

@@ -88,6 +88,20 @@ async def test_a_server_without_the_right_to_pull_is_not_asked(
     assert registry.asked == []
 
 
+async def test_a_proxy_from_the_environment(
+    mirror: ScriptedRegistry,
+    store: ImageStore,
+    certs: Path,
+    image: TestImage,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    write_hosts(certs, "registry.invalid", 'server = "http://registry.invalid"\n')
+    mirror.add("app", "v1", image)
+    monkeypatch.setenv("HTTP_PROXY", f"http://{mirror.host}")
+    assert await store.pull("registry.invalid/app:v1") == image.config.digest
+    assert {asked.headers["host"] for asked in mirror.asked} == {"registry.invalid"}
+
+
 async def test_when_all_fail_each_has_its_reason(
     registry: ScriptedRegistry, mirror: ScriptedRegistry, store: ImageStore, certs: Path
 ) -> None:
