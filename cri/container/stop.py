@@ -29,6 +29,8 @@ log = structlog.get_logger(__name__)
 
 KILL_WAIT_SECONDS = 60.0
 """How long a killed process may take to vanish before the caller is told that it is stuck."""
+KILL_AGAIN_SECONDS = 5.0
+"""Pause between kills: a containerd that was away, or a process that was just forking, gets another one."""
 
 
 async def stop_container(engine: Engine, container: Container, grace_seconds: float) -> None:
@@ -46,19 +48,35 @@ async def stop_container(engine: Engine, container: Container, grace_seconds: fl
     if schedule is not None:
         schedule.shorten(kill_at)
     else:
-        schedule = engine.stops.begin(container.id, kill_at)
-        engine.supervisor.start(f"stop {container.id[:13]}", _end(engine, container, schedule, grace_seconds))
+        schedule = await _begin(engine, container, kill_at, grace_seconds)
     with stage("exit"):
         await _observe_exit(container, schedule)
 
 
-async def _end(engine: Engine, container: Container, schedule: StopSchedule, grace_seconds: float) -> None:
-    if grace_seconds > 0:
-        await _send(engine, container, signal_number(container.record.stop_signal))
-        if await schedule.ended_in_time(container.exited):
-            return
-        log.info("grace period is over, killing the container", container=container.id)
-    await _send(engine, container, signal.SIGKILL)
+async def _begin(engine: Engine, container: Container, kill_at: float, grace_seconds: float) -> StopSchedule:
+    """Send the stop signal, if there is time for it to be heeded, and arrange for the kill."""
+    schedule = engine.stops.begin(container.id, kill_at)
+    try:
+        if grace_seconds > 0:
+            await _send(engine, container, signal_number(container.record.stop_signal))
+    except BaseException:
+        engine.stops.end(container.id)  # not sent, as far as is known: the next call begins anew
+        raise
+    engine.supervisor.start(f"kill {container.id[:13]}", _kill_when_due(engine, container, schedule))
+    return schedule
+
+
+async def _kill_when_due(engine: Engine, container: Container, schedule: StopSchedule) -> None:
+    """SIGKILL when the grace is over, again and again until the container has ended or is being given up on."""
+    while not await schedule.ended_in_time(container.exited):
+        log.info("killing the container", container=container.id)
+        try:
+            await _send(engine, container, signal.SIGKILL)
+        except containerd_errors.ContainerdError as error:
+            log.warning(
+                "container could not be killed, trying again", container=container.id, error=str(error)
+            )
+        schedule.postpone(asyncio.get_running_loop().time() + KILL_AGAIN_SECONDS)
 
 
 async def _send(engine: Engine, container: Container, number: int) -> None:
@@ -69,6 +87,7 @@ async def _send(engine: Engine, container: Container, number: int) -> None:
 
 
 async def _observe_exit(container: Container, schedule: StopSchedule) -> None:
+    """Wait for the exit through the grace and, after the kill, as long as a healthy kernel needs."""
     if await schedule.ended_in_time(container.exited):
         return
     try:

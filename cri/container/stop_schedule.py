@@ -25,6 +25,10 @@ class StopSchedule:
             for timeout in self._running:
                 timeout.reschedule(kill_at)
 
+    def postpone(self, kill_at: float) -> None:
+        """The kill was sent: the next one, should it be needed, is at `kill_at`."""
+        self._kill_at = kill_at
+
     async def ended_in_time(self, exited: asyncio.Event) -> bool:
         """Wait for `exited` until the kill is due, as it is by then; False means that it is due."""
         timeout = asyncio.timeout_at(self._kill_at)

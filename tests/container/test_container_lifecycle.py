@@ -258,3 +258,22 @@ async def test_exits_while_the_event_stream_was_down_are_seen(node: DoubleNode):
     await node.containerd.start()
     await asyncio.wait_for(node.containers.get(container).exited.wait(), 20)
     assert node.containers.get(container).status.exit_code == 7
+
+
+async def test_a_stop_that_containerd_refuses_is_told_and_can_be_repeated(node: DoubleNode):
+    _, container = await node.running()
+    node.containerd.fail("Tasks.Kill", grpc.StatusCode.UNAVAILABLE, "no shim", times=1)
+    with pytest.raises(Exception, match="no shim"):
+        await node.containers.stop(container, 10)
+    await node.containers.stop(container, 10)
+    assert node.containers.get(container).status.exit_code == 128 + signal.SIGTERM
+
+
+async def test_a_kill_that_containerd_refuses_is_sent_again(
+    node: DoubleNode, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr("cri.container.stop.KILL_AGAIN_SECONDS", 0.01)
+    _, container = await node.running()
+    node.containerd.fail("Tasks.Kill", grpc.StatusCode.UNAVAILABLE, "no shim", times=2)
+    await asyncio.wait_for(node.containers.stop(container, 0), 10)
+    assert node.containers.get(container).status.exit_code == 137
