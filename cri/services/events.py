@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
 from typing import TYPE_CHECKING
 
-from api.wire import criv1
 from cri.services.streaming_rpc import endless_stream
 
 if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from api.wire import criv1
     from cri.services.collaborators import Collaborators
 
 

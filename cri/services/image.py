@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
 from typing import TYPE_CHECKING
 
 from api.wire import criv1
@@ -14,6 +13,8 @@ from cri.services.streaming_rpc import list_stream, pieces
 from cri.services.unimplemented import answer_unimplemented
 
 if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
     from cri.services.collaborators import Collaborators
 
 

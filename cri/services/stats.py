@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
 from typing import TYPE_CHECKING
 
 from api.wire import criv1
@@ -11,6 +10,8 @@ from cri.services.rpc import early_rpc, rpc
 from cri.services.streaming_rpc import list_stream, pieces
 
 if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
     from cri.services.collaborators import Collaborators
 
 
