@@ -47,6 +47,8 @@ from cri.services.collaborators import Collaborators
 from cri.state.node import Node
 from cri.state.paths import NodePaths
 from cri.stats.settings import StatsSettings
+from cri.stream.server import StreamServer
+from cri.stream.settings import StreamSettings
 from tests.double import ContainerdDouble
 from tests.image.made_images import digest_of
 
@@ -265,7 +267,8 @@ async def started(world: World, client: Client, supervisor: Supervisor) -> Doubl
     networks = Networks(cast(PodNetwork, world.network))
     pods = PodEngine(engine, networks, SandboxSettings(sandbox_image=IMAGE))
     sandboxes, containers, observer = Sandboxes(pods), Containers(engine), Observer(pods)
-    on = Collaborators(pods, sandboxes, containers, observer, Releases("1.6.20~ds1", "0.1.0"), dict, NodeStats(engine, StatsSettings()), ContainerEvents(engine))
+    streams = StreamServer(StreamSettings())
+    on = Collaborators(pods, sandboxes, containers, observer, Releases("1.6.20~ds1", "0.1.0"), streams, dict, NodeStats(engine, StatsSettings()), ContainerEvents(engine))
     supervisor.keep("events", observer.run)
     await asyncio.wait_for(observer.connected.wait(), 10)
     return DoubleNode(

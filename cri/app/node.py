@@ -16,6 +16,7 @@ from cri.app.config.assembly import (
     registry_settings,
     sandbox_settings,
     stats_settings,
+    stream_settings,
 )
 from cri.container.accounts import Accounts
 from cri.container.containers import Containers
@@ -33,6 +34,7 @@ from cri.sandbox.recovery import to_follow
 from cri.sandbox.sandboxes import Sandboxes
 from cri.services.collaborators import Collaborators
 from cri.state.node import Node
+from cri.stream.server import StreamServer
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -96,6 +98,7 @@ def assemble(
         containers=Containers(engine),
         observer=Observer(pods),
         releases=Releases(containerd_release, version("cri-shim")),
+        streams=StreamServer(stream_settings(configuration)),
         configuration=lambda: effective(configuration),
         stats=NodeStats(engine, stats_settings(configuration)),
         events=ContainerEvents(engine, metrics),

@@ -102,6 +102,7 @@ async def _run(configuration: Configuration, stopping: asyncio.Event, *, leave_n
         assembly = assemble(configuration, client, metrics, supervisor, release, handlers, host)
         _watch_operations(configuration, metrics, assembly)
         await assembly.keeper.start()
+        await assembly.on.streams.start()
         _start_tasks(assembly, supervisor, metrics)
         await _known(assembly)
         server = _server(configuration, assembly, metrics)
@@ -125,6 +126,7 @@ def _start_tasks(assembly: Assembly, supervisor: Supervisor, metrics: Metrics) -
     """Every task that runs as long as the server."""
     supervisor.keep("events", assembly.on.observer.run)
     supervisor.keep("log keeper", assembly.keeper.run)
+    supervisor.keep("streams", assembly.on.streams.run)
     supervisor.keep("stats", assembly.on.stats.run)
     supervisor.keep("loop lag", lambda: watch_loop_lag(metrics.loop_lag))
     supervisor.keep("log totals", lambda: _watch_logs(assembly.keeper, metrics))

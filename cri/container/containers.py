@@ -5,7 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from cri.concurrency.single_flight import SingleFlight
+from cri.container.attach import attach
 from cri.container.create import check_request, create_container
+from cri.container.exec_stream import exec_stream
 from cri.container.exec_sync import ExecResult, exec_sync
 from cri.container.remove import remove_container
 from cri.container.start import start_container
@@ -14,11 +16,13 @@ from cri.container.update import update_container
 from cri.errors import InvalidArgument
 from cri.state.filters import container_matches
 from cri.state.records import container_name
+from cri.stream.endpoints import AttachCall, ExecCall
 
 if TYPE_CHECKING:
     from api.wire import criv1
     from cri.container.engine import Engine
     from cri.state.container import Container
+    from cri.stream.endpoints import Streams
 
 
 class Containers:
@@ -83,6 +87,20 @@ class Containers:
         if timeout_seconds < 0:
             raise InvalidArgument(f"timeout is {timeout_seconds} s; 0 means no limit, less means nothing")
         return await exec_sync(self._engine, self.get(identifier), command, timeout_seconds)
+
+    def exec_call(self, identifier: str, command: tuple[str, ...], streams: Streams) -> ExecCall:
+        """What an exec URL for a running container stands for."""
+        if not command:
+            raise InvalidArgument("cmd is empty: nothing to execute")
+        container = self.get(identifier)
+        container.require_running("nothing can be executed in it")
+        return ExecCall(streams, lambda: exec_stream(self._engine, container, command, streams))
+
+    def attach_call(self, identifier: str, streams: Streams) -> AttachCall:
+        """What an attach URL for a running container stands for."""
+        container = self.get(identifier)
+        container.require_running("nobody can attach to it")
+        return AttachCall(streams, lambda: attach(self._engine, container, streams))
 
     async def reopen_log(self, identifier: str) -> None:
         """Open the container's log anew after its file was renamed. Raises FailedPrecondition if it does not run."""

@@ -15,8 +15,8 @@ _SESSION_FIELD: Final = 3
 """Index of the session id in /proc/PID/stat, counted from the state (proc(5))."""
 
 
-def kill_session(leader: int, candidates: Iterable[int]) -> list[int]:
-    """SIGKILL the candidates that belong to the session of `leader` and return them.
+def kill_session(leader: int, candidates: Iterable[int], number: int = signal.SIGKILL) -> list[int]:
+    """Send a signal to the candidates that belong to the session of `leader` and return them.
 
     The leader may have ended already: its number stays the session's as long as a member lives. Only candidates are
     looked at, so that a number that the kernel used again elsewhere is never hit.
@@ -25,7 +25,7 @@ def kill_session(leader: int, candidates: Iterable[int]) -> list[int]:
     for pid in candidates:
         if pid == leader or _session(pid) == leader:
             with contextlib.suppress(ProcessLookupError):
-                os.kill(pid, signal.SIGKILL)
+                os.kill(pid, number)
                 killed.append(pid)
     return killed
 

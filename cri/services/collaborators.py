@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from cri.sandbox.node_status import Releases
     from cri.sandbox.observer import Observer
     from cri.sandbox.sandboxes import Sandboxes
+    from cri.stream.server import StreamServer
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +28,7 @@ class Collaborators:
     containers: Containers
     observer: Observer
     releases: Releases
+    streams: StreamServer
     configuration: Callable[[], Mapping[str, object]]
     """The effective configuration as plain values, without secrets."""
     stats: NodeStats

@@ -11,13 +11,14 @@ from cri.services.list_streams import ListStreamCalls
 from cri.services.node import NodeCalls
 from cri.services.sandboxes import SandboxCalls
 from cri.services.stats import StatsCalls
+from cri.services.streams import StreamCalls
 from cri.services.unimplemented import answer_unimplemented
 
 if TYPE_CHECKING:
     from cri.services.collaborators import Collaborators
 
 
-class RuntimeService(SandboxCalls, ContainerCalls, NodeCalls, StatsCalls, EventCalls, ListStreamCalls):
+class RuntimeService(SandboxCalls, ContainerCalls, StreamCalls, NodeCalls, StatsCalls, EventCalls, ListStreamCalls):
     """`runtime.v1.RuntimeService`."""
 
     def __init__(self, on: Collaborators) -> None:

@@ -10,7 +10,7 @@ import asyncio
 from typing import TYPE_CHECKING
 
 from cri.stream.exec_session import OUTPUTS
-from cri.stream.outcome import Ended, Outcome
+from cri.stream.outcome import Ended
 from cri.stream.remote_command_session import serve_command
 
 if TYPE_CHECKING:
@@ -20,13 +20,13 @@ if TYPE_CHECKING:
 
 async def serve_attach(client: RemoteCommandClient, call: AttachCall) -> None:
     """Serve one client from its streams to the end of the container, or until it leaves."""
-    await serve_command(client, lambda: _outcome(client, call))
 
+    async def work() -> None:
+        async with call.start() as source:
+            await _converse(client, source)
+            await client.tell(Ended())
 
-async def _outcome(client: RemoteCommandClient, call: AttachCall) -> Outcome:
-    async with call.start() as source:
-        await _converse(client, source)
-    return Ended()
+    await serve_command(client, work)
 
 
 async def _converse(client: RemoteCommandClient, source: AttachSource) -> None:

@@ -4,7 +4,7 @@
                                       ├── sizes ──> terminal
                                       ├── stdout, stderr ──> client  a slow client makes the process wait
                                       └── exit code
-    all output has been sent ──> outcome ──> close
+    all output has been sent ──> outcome ──> close, and the process is removed
 
 A client that vanishes ends its process: input ends, output is read and dropped, and the process is told to go.
 """
@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Final, get_args
 import structlog
 
 from cri.stream.endpoints import OutputName
-from cri.stream.outcome import Ended, Outcome
+from cri.stream.outcome import Ended
 from cri.stream.remote_command_session import serve_command
 
 if TYPE_CHECKING:
@@ -31,12 +31,12 @@ OUTPUTS: Final[tuple[OutputName, ...]] = get_args(OutputName)
 
 async def serve_exec(client: RemoteCommandClient, call: ExecCall) -> None:
     """Serve one client from its streams to the outcome."""
-    await serve_command(client, lambda: _outcome(client, call))
 
+    async def work() -> None:
+        async with call.start() as process:
+            await client.tell(Ended(await _converse(client, process)))
 
-async def _outcome(client: RemoteCommandClient, call: ExecCall) -> Outcome:
-    async with call.start() as process:
-        return Ended(await _converse(client, process))
+    await serve_command(client, work)
 
 
 async def _converse(client: RemoteCommandClient, process: ProcessStreams) -> int:

@@ -69,8 +69,7 @@ class Link(Generic[E]):
             except ConnectionResetError:
                 self.gone.set()
 
-    async def close(self) -> None:
-        """Say farewell, deliver everything, end."""
+    async def farewell(self) -> None:
+        """Send the protocol's end; the connection is then for the server to close."""
         self._protocol.close()
         await self.flush()
-        await self._transport.close()

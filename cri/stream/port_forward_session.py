@@ -63,7 +63,7 @@ class PortForwardSession:
                 await self._idle.wait()
             for task in (*serving, *self._tasks.values()):
                 task.cancel()
-        await self._link.close()
+        await self._link.farewell()
 
     async def _listen(self, group: asyncio.TaskGroup) -> None:
         async for event in self._link.events():

@@ -90,14 +90,11 @@ class RemoteCommandClient:
         await self._link.flush()
 
     async def tell(self, outcome: Outcome) -> None:
-        """Tell how it ended; nothing may be sent after."""
+        """Tell how it ended and say farewell; nothing may be sent after."""
         self._stdin.close()  # else `listen` may wait for room in it, and not hear of room for this
         render = as_status if self._protocol.version.json_status else as_text
         await self._send("error", render(outcome))
-
-    async def close(self) -> None:
-        """Close in good order, once `listen` has ended; returns when the client has everything or is gone."""
-        await self._link.close()
+        await self._link.farewell()
 
     async def _send(self, channel: Channel, block: bytes) -> None:
         view = memoryview(block)

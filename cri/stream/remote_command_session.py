@@ -9,7 +9,7 @@ import structlog
 
 from cri.concurrency.together import first_cause
 from cri.errors import CriError
-from cri.stream.outcome import Failed, Outcome
+from cri.stream.outcome import Failed
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -22,17 +22,15 @@ STREAMS_SECONDS: Final = 30.0
 """How long a client may take to open its streams."""
 
 
-async def serve_command(client: RemoteCommandClient, work: Callable[[], Awaitable[Outcome]]) -> None:
-    """Serve one client from its streams to the outcome and the close of its connection."""
+async def serve_command(client: RemoteCommandClient, work: Callable[[], Awaitable[None]]) -> None:
+    """Serve one client from its streams to the outcome. `work` tells that itself, unless it raises an error."""
     async with asyncio.TaskGroup() as group:
         listening = group.create_task(client.listen())
         if await _streams_are_there(client):
-            outcome = await _outcome(work)
+            await _perform(client, work)
         else:
-            outcome = Failed(f"the client did not open its streams within {STREAMS_SECONDS:g} s")
-        await client.tell(outcome)
+            await client.tell(Failed(f"the client did not open its streams within {STREAMS_SECONDS:g} s"))
         listening.cancel()
-    await client.close()
 
 
 async def _streams_are_there(client: RemoteCommandClient) -> bool:
@@ -45,12 +43,13 @@ async def _streams_are_there(client: RemoteCommandClient) -> bool:
     return client.ready.is_set()
 
 
-async def _outcome(work: Callable[[], Awaitable[Outcome]]) -> Outcome:
+async def _perform(client: RemoteCommandClient, work: Callable[[], Awaitable[None]]) -> None:
     try:
-        return await work()
+        await work()
     except Exception as error:
         cause = first_cause(error)
         if isinstance(cause, CriError):
-            return Failed(cause.message)
-        log.exception("internal error in a stream session")
-        return Failed(f"internal error: {cause!r}")
+            await client.tell(Failed(cause.message))
+        else:
+            log.exception("internal error in a stream session")
+            await client.tell(Failed(f"internal error: {cause!r}"))

@@ -164,6 +164,7 @@ class StreamServer:
         async with asyncio.TaskGroup() as group:
             watching = group.create_task(self._watch(transport))
             await _session(transport, call, carrier, request.trailing)
+            await transport.close()
             watching.cancel()
 
     def _redeem(self, request: UpgradeRequest) -> Call:

@@ -21,6 +21,7 @@ from cri.oci.settings import OciSettings
 from cri.sandbox.settings import SandboxSettings
 from cri.state.paths import NodePaths
 from cri.stats.settings import StatsSettings
+from cri.stream.settings import CertificateFiles, StreamSettings
 
 if TYPE_CHECKING:
     from cri.app.config.configuration import Configuration
@@ -47,6 +48,20 @@ def container_settings(configuration: Configuration) -> ContainerSettings:
         max_container_log_line_size=configuration.max_container_log_line_size,
         drain_exec_sync_io_timeout=configuration.drain_exec_sync_io_timeout,
         unclaimed_result_timeout=configuration.unclaimed_result_timeout,
+    )
+
+
+def stream_settings(configuration: Configuration) -> StreamSettings:
+    """Where and how streams are served."""
+    pair = configuration.x509_key_pair_streaming
+    return StreamSettings(
+        stream_server_address=configuration.stream_server_address,
+        stream_server_port=int(configuration.stream_server_port),
+        stream_idle_timeout=configuration.stream_idle_timeout,
+        enable_tls_streaming=configuration.enable_tls_streaming,
+        x509_key_pair_streaming=CertificateFiles(Path(pair.tls_cert_file), Path(pair.tls_key_file))
+        if pair.tls_cert_file
+        else None,
     )
 
 
