@@ -4,9 +4,9 @@
     resolve       +- config --- there already? --- unpack 0, 1, 2, ... --+--- records
     and verify ---+- layers fetched, max_concurrent_downloads at a time -+
 
-Everything is held by the pull lease until the records name it. A failure or cancellation at any point leaves no
-record, and what was fetched goes with the lease. Pulls of one reference with the same credentials are one pull.
-The layers of a registry's image are asked for before the config has arrived, which saves a round trip, unless the
+From the first write on everything is held by the pull lease, until the records name it. A failure or cancellation at
+any point leaves no record, and what was fetched goes with the lease. Pulls of one reference with the same
+credentials are one pull. Layers are asked for before the config has arrived, which saves a round trip, unless the
 snapshotter may turn out to need none of them.
 """
 
@@ -66,6 +66,7 @@ class Puller:
 
     def __init__(
         self,
+        client: Client,
         *,
         settings: ImageSettings,
         registry: RegistrySettings,
@@ -76,6 +77,7 @@ class Puller:
         unpacker: Unpacker,
         pinned: Sequence[str],
     ) -> None:
+        self._client = client
         self._pinned = tuple(pinned)
         self._settings = settings
         self._registry = registry
@@ -102,34 +104,41 @@ class Puller:
         endpoints = await asyncio.to_thread(endpoints_for, order.reference.domain, self._registry)
         timeout = self._settings.image_pull_progress_timeout
         stall = min(timeout, LONGEST_STALL_SECONDS) or LONGEST_STALL_SECONDS
-        async with self._lease.hold() as client, Transport(stall) as transport:
+        async with Transport(stall) as transport:
             authorizer = Authorizer(transport, order.keyring)
             repository = Repository(transport, authorizer, endpoints, order.reference)
             with tally.part("resolve"):
                 probable = self._index.named(str(order.reference)) is not None
                 resolved = await resolve(
-                    client, repository, order.reference, self._platform, probable=probable
+                    self._client, repository, order.reference, self._platform, probable=probable
                 )
             with tally.part("verify"):
                 await self._verifier.verify(str(order.reference), resolved.walk.target)
-            assembly = Assembly(
-                Plan(order.reference, resolved.walk, order.snapshotter),
-                self._settings,
-                client=client,
-                repository=repository,
-                fetcher=self._fetcher,
-                unpacker=self._unpacker,
-                tally=tally,
-            )
-            try:
-                facts = await assembly.run()
-            except BaseExceptionGroup as failures:
-                raise first_cause(failures) from None
-            with tally.part("record"):
-                # A part of the names would be an image that lacks its tag or cannot be found by its id.
-                work = self._record(client, order, resolved, facts)
-                await shielded(work, f"record {order.reference}", RECORD_SECONDS)
+            async with self._lease.hold() as client:
+                facts = await self._assembled(client, repository, order, resolved, tally)
+                with tally.part("record"):
+                    # A part of the names would be an image that lacks its tag or cannot be found by its id.
+                    work = self._record(client, order, resolved, facts)
+                    await shielded(work, f"record {order.reference}", RECORD_SECONDS)
         return self._report(order, resolved, facts, tally)
+
+    async def _assembled(
+        self, client: Client, repository: Repository, order: Order, resolved: Resolved, tally: Tally
+    ) -> Facts:
+        """Have content and snapshots; `client` is leased."""
+        assembly = Assembly(
+            Plan(order.reference, resolved.walk, order.snapshotter),
+            self._settings,
+            client=client,
+            repository=repository,
+            fetcher=self._fetcher,
+            unpacker=self._unpacker,
+            tally=tally,
+        )
+        try:
+            return await assembly.run()
+        except BaseExceptionGroup as failures:
+            raise first_cause(failures) from None
 
     async def _record(self, client: Client, order: Order, resolved: Resolved, facts: Facts) -> None:
         target = resolved.walk.target

@@ -64,6 +64,7 @@ class ImageStore:
         )
         unpacker = Unpacker(client, supervisor, self._lease)
         self._puller = Puller(
+            client,
             settings=settings,
             registry=registry,
             platform=platform,

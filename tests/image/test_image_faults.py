@@ -298,6 +298,15 @@ async def test_5xx_for_ever_is_an_unavailable_registry(registry: ScriptedRegistr
     assert len(registry.asked) == exchange.MOST_ATTEMPTS
 
 
+async def test_what_cannot_be_resolved_costs_containerd_nothing(
+    registry: ScriptedRegistry, store: ImageStore, containerd: ContainerdDouble
+) -> None:
+    containerd.calls.clear()
+    with pytest.raises(NotFound):
+        await store.pull(f"{registry.host}/app:v1")
+    assert containerd.methods() == []
+
+
 async def test_nobody_listens(store: ImageStore) -> None:
     with pytest.raises(Unavailable, match="^RegistryUnavailable: .*Connection refused"):
         await store.pull("127.0.0.1:9/app:v1")
