@@ -12,7 +12,6 @@ import contextlib
 import os
 import signal
 import sys
-from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
 import grpc.aio
@@ -22,6 +21,7 @@ from api.containerd import Client
 from api.containerd import errors as containerd_errors
 from api.wire import criv1
 from cri.app.abilities import with_abilities
+from cri.app.config.assembly import node_paths
 from cri.app.embedded import EmbeddedContainerd
 from cri.app.handlers import build_handlers
 from cri.app.host import detect_host
@@ -47,6 +47,7 @@ from cri.services.runtime import RuntimeService
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+    from pathlib import Path
 
     from cri.app.config.configuration import Configuration
     from cri.app.config.schema import GrpcSection
@@ -83,8 +84,8 @@ async def _serve(configuration: Configuration, embedded: Path | None) -> int:
 
 async def _run(configuration: Configuration, stopping: asyncio.Event, *, leave_nothing: bool = False) -> None:
     metrics = Metrics()
-    for directory in (configuration.root, configuration.state):
-        await asyncio.to_thread(Path(directory).mkdir, parents=True, exist_ok=True, mode=0o700)
+    for directory in node_paths(configuration).standing:
+        await asyncio.to_thread(directory.mkdir, parents=True, exist_ok=True, mode=0o700)
     path = socket_path(configuration.grpc.address)
     await asyncio.to_thread(remove_stale_socket, path)
     async with (

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 from api.containerd import SPEC_TYPE_URL, TypedValue
 from api.containerd import Container as ContainerdContainer
 from cri.concurrency.undo import UndoStack
+from cri.container.id_mapping import snapshot_labels
 from cri.container.image_volumes import with_volume_images
 from cri.container.log_path import absolute_log_path
 from cri.container.signals import signal_number, stop_signal
@@ -109,7 +110,9 @@ async def _create(
         with stage("snapshot"):
             snapshots = engine.client.snapshots(handler.snapshotter)
             undo.push("remove snapshot", lambda: ensure_deleted(snapshots.remove(identifier)))
-            await with_unpacked(engine, image, handler.snapshotter, partial(snapshots.prepare, identifier))
+            labels = snapshot_labels(handler, sandbox.config)
+            prepare = partial(snapshots.prepare, identifier, labels=labels)
+            await with_unpacked(engine, image, handler.snapshotter, prepare)
         container.task_deleted.set()
         _check_sandbox(engine, sandbox)
         engine.node.add_container(container)

@@ -18,9 +18,11 @@ from api.containerd import Container as ContainerdContainer
 from api.containerd import errors as containerd_errors
 from api.wire import criv1
 from cri.concurrency.threads import finished_in_thread
+from cri.container.id_mapping import ids_of
 from cri.container.unpacked import with_unpacked
 from cri.errors import FailedPrecondition, InvalidArgument, NotFound
 from cri.linux.files import open_beneath
+from cri.linux.id_mapped_mounts import id_mapped
 from cri.linux.mounts import is_mount_point, unmount
 from cri.linux.snapshot_mounts import Mount, mount_snapshot
 from cri.observe.stages import stage
@@ -116,7 +118,7 @@ async def _mounted(engine: Engine, sandbox: Sandbox, handler: Handler, image: Im
             handler.snapshotter,
             lambda chain_id: _view(engine, sandbox, handler, key, chain_id),
         )
-        await finished_in_thread(_mount, mounts, directory)
+        await finished_in_thread(_mount, engine.paths, sandbox, mounts, directory)
     except (OSError, containerd_errors.ContainerdError) as error:
         raise FailedPrecondition(
             f"{IMAGE_VOLUME_FAILED}: image {image.id} cannot be mounted for {sandbox}: {error}"
@@ -136,9 +138,16 @@ async def _view(engine: Engine, sandbox: Sandbox, handler: Handler, key: str, ch
     return [Mount(mount.type, mount.source, mount.options) for mount in mounts]
 
 
-def _mount(mounts: list[Mount], directory: Path) -> None:
+def _mount(paths: NodePaths, sandbox: Sandbox, mounts: list[Mount], directory: Path) -> None:
     directory.mkdir(parents=True, exist_ok=True, mode=0o755)
-    mount_snapshot(mounts, directory)
+    ids = ids_of(sandbox.config)
+    if ids is None:
+        mount_snapshot(mounts, directory)
+        return
+    with id_mapped(
+        mounts, paths.user_namespace(sandbox.id), ids, paths.id_mapped_layers(sandbox.id)
+    ) as mapped:
+        mount_snapshot(mapped, directory)
 
 
 def _below(root: Path, mount: criv1.Mount) -> str:

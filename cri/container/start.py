@@ -23,6 +23,7 @@ from cri.concurrency.supervision import shielded
 from cri.concurrency.threads import finished_in_thread
 from cri.concurrency.together import together
 from cri.container.exit import delete_task
+from cri.container.id_mapping import root_mounts, task_options
 from cri.container.records import store_status
 from cri.errors import FailedPrecondition
 from cri.linux import fifo
@@ -97,7 +98,9 @@ async def _start(engine: Engine, container: Container) -> None:
         )
     with stage("task-create"):
         container.task_deleted.clear()
-        pid = await _create_task(engine, container, followed, stdin, mounts, handler.options)
+        options = task_options(handler, sandbox.config)
+        async with root_mounts(engine.paths, sandbox, handler, container.id, mounts) as root:
+            pid = await _create_task(engine, container, followed, stdin, root, options)
         container.oom = OomCounter.of(pid)
     running = container.status.running(pid, time.time_ns())
     with stage("task-start"):

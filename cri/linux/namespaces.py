@@ -85,7 +85,7 @@ async def pin_namespaces(
     def work() -> None:
         sys.unshare(sum(flag for _, flag, _ in namespaces.pins))
         if namespaces.network is not None:
-            _bring_up("lo")
+            bring_up("lo")
         if hostname is not None:
             socket.sethostname(hostname)
         for name, value in settings.items():
@@ -183,7 +183,8 @@ def _unpin(path: Path) -> None:
         os.unlink(path)
 
 
-def _bring_up(interface: str) -> None:
+def bring_up(interface: str) -> None:
+    """Set a network interface of the calling thread's namespace up. Raises OSError."""
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as control:
         request = struct.pack("16sH22x", interface.encode(), 0)
         (flags,) = struct.unpack_from("H", fcntl.ioctl(control, _SIOCGIFFLAGS, request), 16)

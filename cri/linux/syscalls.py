@@ -50,10 +50,16 @@ STATX_ATTR_MOUNT_ROOT: Final = 0x2000
 AT_FDCWD: Final = -100
 AT_SYMLINK_NOFOLLOW: Final = 0x100
 AT_NO_AUTOMOUNT: Final = 0x800
+AT_EMPTY_PATH: Final = 0x1000
 AT_RECURSIVE: Final = 0x8000
 MOUNT_ATTR_RDONLY: Final = 0x1
+MOUNT_ATTR_IDMAP: Final = 0x00100000
+OPEN_TREE_CLONE: Final = 0x1
+MOVE_MOUNT_F_EMPTY_PATH: Final = 0x4
 
 # Calls added since Linux 5.1 have one number on all architectures.
+_SYS_OPEN_TREE: Final = 428
+_SYS_MOVE_MOUNT: Final = 429
 _SYS_OPENAT2: Final = 437
 _SYS_MOUNT_SETATTR: Final = 442
 _SYS_STATX: Final = {"x86_64": 332, "aarch64": 291, "riscv64": 291, "ppc64le": 383, "s390x": 379}.get(
@@ -89,18 +95,49 @@ def umount2(target: str | os.PathLike[str], flags: int) -> None:
     _check(_libc.umount2(os.fsencode(target), flags), target)
 
 
-def mount_setattr(path: str | os.PathLike[str], flags: int, *, attributes_set: int) -> None:
-    """mount_setattr(2), Linux 5.12; ENOSYS before."""
-    attributes = struct.pack("=QQQQ", attributes_set, 0, 0, 0)
+def mount_setattr(
+    path: str | os.PathLike[str],
+    flags: int,
+    *,
+    attributes_set: int,
+    directory: int = AT_FDCWD,
+    user_namespace: int = 0,
+) -> None:
+    """mount_setattr(2), Linux 5.12; ENOSYS before. `user_namespace` is the descriptor that MOUNT_ATTR_IDMAP takes."""
+    attributes = struct.pack("=QQQQ", attributes_set, 0, 0, user_namespace)
     result = _libc.syscall(
         ctypes.c_long(_SYS_MOUNT_SETATTR),
-        ctypes.c_int(AT_FDCWD),
+        ctypes.c_int(directory),
         os.fsencode(path),
         ctypes.c_uint(flags),
         attributes,
         ctypes.c_size_t(len(attributes)),
     )
     _check(result, path)
+
+
+def open_tree(path: str | os.PathLike[str], flags: int) -> int:
+    """open_tree(2), Linux 5.2: with OPEN_TREE_CLONE a descriptor of a new mount that is nowhere yet."""
+    result = _libc.syscall(
+        ctypes.c_long(_SYS_OPEN_TREE),
+        ctypes.c_int(AT_FDCWD),
+        os.fsencode(path),
+        ctypes.c_uint(flags | os.O_CLOEXEC),
+    )
+    return _check(result, path)
+
+
+def move_mount(descriptor: int, target: str | os.PathLike[str]) -> None:
+    """move_mount(2), Linux 5.2: attach the mount behind a descriptor of `open_tree` to a directory."""
+    result = _libc.syscall(
+        ctypes.c_long(_SYS_MOVE_MOUNT),
+        ctypes.c_int(descriptor),
+        b"",
+        ctypes.c_int(AT_FDCWD),
+        os.fsencode(target),
+        ctypes.c_uint(MOVE_MOUNT_F_EMPTY_PATH),
+    )
+    _check(result, target)
 
 
 def unshare(flags: int) -> None:

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
 import structlog
 
+from cri.concurrency.threads import finished_in_thread
+from cri.container.id_mapping import ids_of
 from cri.linux.namespaces import create_network_namespace, is_namespace, remove_network_namespace
+from cri.linux.user_namespaces import pin_user_namespace, unpin_user_namespace
 from cri.network.record import from_record, to_record
 from cri.network.result import AttachmentResult, pod_ips
 from cri.observe.stages import stage
@@ -18,19 +22,28 @@ if TYPE_CHECKING:
     from cri.container.handlers import Handler
     from cri.network.documents import JsonObject
     from cri.sandbox.engine import PodEngine
+    from cri.state.paths import NodePaths
     from cri.state.records import SandboxRecord
     from cri.state.sandbox import Sandbox
 
 log = structlog.get_logger(__name__)
 
 
-async def make_namespace(record: SandboxRecord, undo: UndoStack) -> None:
-    """Make and pin the network namespace that the record names."""
-    path = Path(record.network_namespace)
+async def make_namespaces(paths: NodePaths, record: SandboxRecord, undo: UndoStack) -> None:
+    """Make and pin the network namespace that the record names, and before it the user namespace that owns it."""
+    ids = ids_of(record.config)
+    path = None if record.host_network else Path(record.network_namespace)
     with stage("netns"):
-        undo.push("remove network namespace", lambda: remove_network_namespace(path))
-        path.parent.mkdir(parents=True, exist_ok=True)
-        await create_network_namespace(path)
+        if path is not None:
+            undo.push("remove network namespace", partial(remove_network_namespace, path))
+            path.parent.mkdir(parents=True, exist_ok=True)
+        if ids is not None:
+            user = paths.user_namespace(record.id)
+            undo.push("remove user namespace", lambda: finished_in_thread(unpin_user_namespace, user))
+            user.parent.mkdir(parents=True, exist_ok=True)
+            await pin_user_namespace(ids, user, path)
+        elif path is not None:
+            await create_network_namespace(path)
 
 
 async def attach(pods: PodEngine, sandbox: Sandbox, handler: Handler) -> SandboxRecord:

@@ -16,6 +16,7 @@ from api.containerd import SPEC_TYPE_URL, TypedValue
 from api.containerd import Container as ContainerdContainer
 from api.containerd import errors as containerd_errors
 from api.wire import criv1
+from cri.container.id_mapping import root_mounts, snapshot_labels
 from cri.container.profiles import seccomp_profile
 from cri.container.spec import image_defaults
 from cri.container.unpacked import with_unpacked
@@ -60,6 +61,7 @@ async def containerd_record(
             network_namespace=record.network_namespace or None,
             resolv_conf_path=str(engine.paths.sandbox_files(record.id) / "resolv.conf"),
             shm_path=str(engine.paths.shared_memory(record.id)) if own_ipc else None,
+            user_namespace=str(engine.paths.user_namespace(record.id)),
             seccomp_profile=await asyncio.to_thread(seccomp_profile, context, engine.oci),
         )
     )
@@ -85,12 +87,16 @@ async def start_process(
     with stage("snapshot"):
         undo.push("remove snapshot", lambda: ensure_deleted(snapshots.remove(sandbox.id)))
         mounts = await with_unpacked(
-            engine, image, handler.snapshotter, partial(snapshots.prepare, sandbox.id)
+            engine,
+            image,
+            handler.snapshotter,
+            partial(snapshots.prepare, sandbox.id, labels=snapshot_labels(handler, sandbox.config)),
         )
     with stage("task-create"):
         undo.push("kill sandbox process", lambda: end_process(engine, sandbox))
         sandbox.task_deleted.clear()
-        sandbox.pid = await engine.client.tasks.create(sandbox.id, mounts=mounts, options=handler.options)
+        async with root_mounts(engine.paths, sandbox, handler, sandbox.id, mounts) as root:
+            sandbox.pid = await engine.client.tasks.create(sandbox.id, mounts=root, options=handler.options)
     with stage("task-start"):
         await engine.client.tasks.start(sandbox.id)
 

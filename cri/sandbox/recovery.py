@@ -11,8 +11,10 @@ import structlog
 
 from api.containerd import ProcessStatus
 from api.containerd import errors as containerd_errors
+from cri.concurrency.threads import finished_in_thread
 from cri.concurrency.together import together
 from cri.container.exit import delete_task as delete_container_task
+from cri.container.id_mapping import release_layers
 from cri.container.records import store_status
 from cri.container.start import kill_and_delete, streams_of
 from cri.linux.cgroups import OomCounter
@@ -37,6 +39,7 @@ log = structlog.get_logger(__name__)
 async def rebuild(pods: PodEngine) -> Recovery:
     """Fill the index from containerd and start the clean-up that recovery asks for. Raises ContainerdError."""
     engine = pods.engine
+    await finished_in_thread(release_layers, engine.paths)
     kinds = [f'labels."{KIND_LABEL}"=={kind}' for kind in (KIND_SANDBOX, KIND_CONTAINER)]
     records, tasks = await together(engine.client.containers.list(*kinds), engine.client.tasks.list())
     observed = Observed(

@@ -86,7 +86,9 @@ async def _run(pods: PodEngine, sandbox: Sandbox, handler: Handler, undo: UndoSt
         record = await containerd_record(engine, sandbox.record, handler, image)
     undo.push("remove record", lambda: _remove_record(pods, sandbox))
     created, _, _ = await together(
-        _create_record(pods, record), _make_namespace(sandbox.record, undo), _make_files(pods, sandbox, undo)
+        _create_record(pods, record),
+        network.make_namespaces(engine.paths, sandbox.record, undo),
+        _make_files(pods, sandbox, undo),
     )
     sandbox.record = replace(sandbox.record, created_at=created.created_at)
     attached, _ = await together(
@@ -109,11 +111,6 @@ async def _run(pods: PodEngine, sandbox: Sandbox, handler: Handler, undo: UndoSt
 async def _create_record(pods: PodEngine, record: ContainerdContainer) -> ContainerdContainer:
     with stage("record"):
         return await pods.engine.client.containers.create(record)
-
-
-async def _make_namespace(record: SandboxRecord, undo: UndoStack) -> None:
-    if not record.host_network:
-        await network.make_namespace(record, undo)
 
 
 async def _make_files(pods: PodEngine, sandbox: Sandbox, undo: UndoStack) -> None:

@@ -27,6 +27,13 @@ class NodePaths:
     state: Path
     netns_under_state: bool = False
 
+    @property
+    def standing(self) -> tuple[Path, ...]:
+        """The directories that are made once, at start, and stay."""
+        below_root = (self.root / name for name in ("sandboxes", "containers"))
+        below_state = (self.state / name for name in ("sandboxes", "containers", "layers"))
+        return (self.root, self.state, *below_root, *below_state)
+
     def network_namespace(self, sandbox_id: str) -> Path:
         """The pin of a sandbox's network namespace; its name is short enough for `ip netns`."""
         directory = self.state / "netns" if self.netns_under_state else NETWORK_NAMESPACE_DIRECTORY
@@ -47,6 +54,17 @@ class NodePaths:
     def image_volumes(self, sandbox_id: str) -> Path:
         """Mount points of the images that the pod's containers use as volumes, each named by its image's digest."""
         return self.sandbox_state(sandbox_id) / "volumes"
+
+    def user_namespace(self, sandbox_id: str) -> Path:
+        """The pin of a sandbox's user namespace, where it has one of its own."""
+        return self.sandbox_state(sandbox_id) / "user"
+
+    def id_mapped_layers(self, identifier: str) -> Path:
+        """Where the layers of a sandbox or container are mounted with shifted ids while its task is created.
+
+        Never below a directory that is removed as a tree: what is mounted here is the snapshotter's own.
+        """
+        return self.state / "layers" / _checked(identifier)
 
     def container_state(self, container_id: str) -> Path:
         """FIFOs of a container and of its exec processes."""

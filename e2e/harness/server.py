@@ -78,11 +78,14 @@ class CriShim:
             raise RuntimeError("cri-shim is not running")
         return self._process.pid
 
-    def write_configuration(self, more: str = "") -> None:
-        """Write the configuration file, with further tables at its end; read at the next start."""
+    def write_configuration(self, tables: str = "", keys: str = "") -> None:
+        """Write the configuration file, with further keys at its beginning and further tables at its end.
+
+        It is read at the next start.
+        """
         self.configuration_file.parent.mkdir(parents=True, exist_ok=True)
         text = self._settings.server_configuration(self._containerd.address)
-        self.configuration_file.write_text(text + more)
+        self.configuration_file.write_text(keys + text + tables)
 
     async def start(self) -> None:
         """Start it unless it runs, and wait until it answers; RuntimeError with the log's end if it does not."""

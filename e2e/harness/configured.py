@@ -1,0 +1,29 @@
+"""The node's server under another configuration for a while."""
+
+from __future__ import annotations
+
+import contextlib
+from typing import TYPE_CHECKING
+
+from e2e.harness.server import CriShim
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from e2e.harness.node import Node
+
+
+@contextlib.asynccontextmanager
+async def configured(node: Node, *, keys: str = "", tables: str = "") -> AsyncIterator[None]:
+    """Restart the server with further keys and tables (TOML) within the block, and as it was after."""
+    server = node.server
+    assert isinstance(server, CriShim), "only cri-shim is configured by tests"
+    await server.stop()
+    server.write_configuration(tables, keys)
+    try:
+        await server.start()
+        yield
+    finally:
+        await server.stop()
+        server.write_configuration()
+        await server.start()
