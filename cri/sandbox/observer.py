@@ -113,8 +113,9 @@ class Observer:
         self.recovered.set()
 
     async def _reconcile(self) -> None:
-        """Compare containerd's tasks with the index."""
-        tasks = {process.container_id: process for process in await self._engine.client.tasks.list()}
+        """Compare containerd's tasks and images with the index."""
+        _, found = await together(self._engine.images.load(), self._engine.client.tasks.list())
+        tasks = {process.container_id: process for process in found}
         for container in self._engine.node.containers:
             if container.running:
                 self._compare(container, tasks.get(container.id))

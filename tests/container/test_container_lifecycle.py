@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import signal
+from dataclasses import replace
 
 import grpc
 import pytest
@@ -13,7 +14,7 @@ from cri.errors import AlreadyExists, FailedPrecondition, InvalidArgument, NotFo
 from cri.state.container_status import Phase
 from tests.double.containerd import until
 from tests.double.scripts import STUBBORN
-from tests.node import DoubleNode
+from tests.node import IMAGE, DoubleNode
 
 
 async def test_a_whole_life_leaves_nothing(node: DoubleNode):
@@ -258,6 +259,16 @@ async def test_exits_while_the_event_stream_was_down_are_seen(node: DoubleNode):
     await node.containerd.start()
     await asyncio.wait_for(node.containers.get(container).exited.wait(), 20)
     assert node.containers.get(container).status.exit_code == 7
+
+
+async def test_images_that_came_while_the_event_stream_was_down_are_seen(node: DoubleNode):
+    await node.containerd.stop()
+    await until(lambda: not node.observer.connected.is_set())
+    await node.containerd.start()
+    node.observer.recovered.set()
+    await node.client.images.create(replace(await node.client.images.get(IMAGE), name="example.com/late:1"))
+    await node.observer.connected.wait()
+    await until(lambda: node.pods.engine.images.find("example.com/late:1") is not None)
 
 
 async def test_a_stop_that_containerd_refuses_is_told_and_can_be_repeated(node: DoubleNode):
