@@ -19,6 +19,7 @@ from cri.app.config.assembly import (
     stream_settings,
 )
 from cri.container.accounts import Accounts
+from cri.container.cdi import CdiDevices
 from cri.container.containers import Containers
 from cri.container.engine import Engine
 from cri.image.store import ImageStore
@@ -89,6 +90,7 @@ def assemble(
         oci=oci_settings(configuration),
         settings=container_settings(configuration),
         accounts=Accounts(client),
+        cdi=CdiDevices(configuration.cdi_spec_dirs if configuration.enable_cdi else ()),
     )
     networks = build_networks(configuration, handlers, metrics)
     pods = PodEngine(engine, networks, sandbox_settings(configuration))

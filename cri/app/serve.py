@@ -21,6 +21,7 @@ from api.containerd import Client
 from api.containerd import errors as containerd_errors
 from api.wire import criv1
 from cri.app.abilities import with_abilities
+from cri.app.builtin_plugin import demand_absence
 from cri.app.config.assembly import node_paths
 from cri.app.embedded import EmbeddedContainerd
 from cri.app.handlers import build_handlers
@@ -96,6 +97,8 @@ async def _run(configuration: Configuration, stopping: asyncio.Event, *, leave_n
         ) as client,
         Supervisor(metrics.task_death, expected=(containerd_errors.ContainerdError, CriError)) as supervisor,
     ):
+        if not configuration.containerd.allow_builtin_cri:
+            await demand_absence(client)
         host = await asyncio.to_thread(detect_host)
         handlers, release = await together(
             with_abilities(build_handlers(configuration), client, host), _release(client)
@@ -104,7 +107,7 @@ async def _run(configuration: Configuration, stopping: asyncio.Event, *, leave_n
         _watch_operations(configuration, metrics, assembly)
         await assembly.keeper.start()
         await assembly.on.streams.start()
-        _start_tasks(assembly, supervisor, metrics)
+        _start_tasks(configuration, assembly, supervisor, metrics)
         await _known(assembly)
         server = _server(configuration, assembly, metrics)
         health = _health(configuration, assembly)
@@ -123,16 +126,26 @@ async def _run(configuration: Configuration, stopping: asyncio.Event, *, leave_n
             await assembly.keeper.close()
 
 
-def _start_tasks(assembly: Assembly, supervisor: Supervisor, metrics: Metrics) -> None:
+def _start_tasks(
+    configuration: Configuration, assembly: Assembly, supervisor: Supervisor, metrics: Metrics
+) -> None:
     """Every task that runs as long as the server."""
-    supervisor.keep("events", assembly.on.observer.run)
+    supervisor.keep("events", lambda: _follow_containerd(configuration, assembly))
     supervisor.keep("log keeper", assembly.keeper.run)
     supervisor.keep("streams", assembly.on.streams.run)
     supervisor.keep("stats", assembly.on.stats.run)
+    supervisor.keep("CDI devices", assembly.on.engine.cdi.run)
     supervisor.keep("loop lag", lambda: watch_loop_lag(metrics.loop_lag))
     supervisor.keep("log totals", lambda: _watch_logs(assembly.keeper, metrics))
     for number, network in enumerate(assembly.networks):
         supervisor.keep(f"cni configuration {number}", network.run)
+
+
+async def _follow_containerd(configuration: Configuration, assembly: Assembly) -> None:
+    """Follow events; a containerd that came back with a CRI server of its own is not followed."""
+    if not configuration.containerd.allow_builtin_cri:
+        await demand_absence(assembly.client)
+    await assembly.on.observer.run()
 
 
 async def _known(assembly: Assembly) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from cri.container.cdi import CdiDevices
 from cri.container.exec_exits import ExecExits
 from cri.container.stop_schedule import StopSchedules
 
@@ -37,5 +38,6 @@ class Engine:
     oci: OciSettings
     settings: ContainerSettings
     accounts: Accounts
+    cdi: CdiDevices = field(default_factory=CdiDevices)
     exec_exits: ExecExits = field(default_factory=ExecExits)
     stops: StopSchedules = field(default_factory=StopSchedules)

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from api.wire import criv1
 from cri.concurrency.threads import finished_in_thread
 from cri.concurrency.together import together
+from cri.container.cdi import nodes_of
 from cri.container.devices import device_sources, host_devices
 from cri.container.image_volumes import image_volumes
 from cri.container.mount_sources import mount_sources
@@ -52,6 +53,7 @@ async def build_spec(engine: Engine, plan: ContainerPlan, undo: UndoStack) -> Sp
     """
     config = plan.record.config
     context = config.linux.security_context
+    cdi = await engine.cdi.registry_for(config, engine.oci)
     images = await image_volumes(engine, plan.sandbox, plan.handler, config)
     user, volumes, sources, devices, seccomp = await together(
         resolved_user(
@@ -83,6 +85,8 @@ async def build_spec(engine: Engine, plan: ContainerPlan, undo: UndoStack) -> Sp
         target_pid_namespace=_target_pid_namespace(engine, plan),
         seccomp_profile=seccomp,
         apparmor_profiles=apparmor_profiles(engine.host),
+        cdi=cdi,
+        cdi_nodes=await nodes_of(config, cdi, engine.oci),
     )
     return container_spec(inputs)
 

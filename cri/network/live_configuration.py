@@ -13,11 +13,11 @@ from typing import TYPE_CHECKING
 import structlog
 
 from cri.errors import CriError, Unavailable
+from cri.linux.directory_watch import DirectoryWatch
 from cri.network.directory import Scan, scan
 from cri.network.list_execution import ListExecution
 from cri.network.plugin_versions import PluginVersions
 from cri.network.status import NetworkStatus, network_status
-from cri.network.watch import DirectoryWatch
 
 if TYPE_CHECKING:
     from cri.network.configuration import NetworkList

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from api.wire import criv1
+from cri.container.cdi import problems
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -59,7 +60,18 @@ def status_message(pods: PodEngine, observer: Observer) -> criv1.RuntimeStatus:
     network = criv1.RuntimeCondition(
         type="NetworkReady", status=found.ready, reason=found.reason, message=found.message
     )
-    return criv1.RuntimeStatus(conditions=[runtime, network])
+    return criv1.RuntimeStatus(conditions=[runtime, network, *_cdi_condition(pods)])
+
+
+def _cdi_condition(pods: PodEngine) -> list[criv1.RuntimeCondition]:
+    """Whether all CDI devices can be used; clients act on the first two conditions only, people read this one."""
+    if not pods.engine.oci.enable_cdi:
+        return []
+    wrong = problems(pods.engine.cdi.registry)
+    condition = criv1.RuntimeCondition(type="CDIDevicesUsable", status=not wrong)
+    if wrong:
+        condition.reason, condition.message = "BadSpecifications", "; ".join(wrong)
+    return [condition]
 
 
 def handler_messages(handlers: Handlers) -> list[criv1.RuntimeHandler]:
@@ -88,6 +100,7 @@ def verbose_info(pods: PodEngine, releases: Releases, configuration: Mapping[str
         "config": json.dumps(configuration),
         "cniconfig": json.dumps(pods.networks.default.describe()),
         "lastCNILoadStatus": pods.networks.default.status().message or "OK",
+        "cdi": json.dumps({"devices": sorted(pods.engine.cdi.registry.devices)}),
         "versions": json.dumps({"containerd": releases.containerd, "cri-shim": releases.cri_shim}),
     }
 

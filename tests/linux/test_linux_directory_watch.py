@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from cri.network.watch import DirectoryWatch
+from cri.linux.directory_watch import DirectoryWatch
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -94,7 +94,7 @@ async def test_without_inotify_it_answers_maybe_after_a_while(
     def refused() -> None:
         raise OSError(24, "Too many open files")
 
-    monkeypatch.setattr("cri.network.watch.Inotify", refused)
+    monkeypatch.setattr("cri.linux.directory_watch.Inotify", refused)
     async with DirectoryWatch([tmp_path]) as watch:
         await watch.arm()
         async with asyncio.timeout(5):
