@@ -211,6 +211,12 @@ class ContainerdSection:
     default_runtime_name: str = field(
         default="runc", metadata=meaning("Runtime handler of pods that name none.")
     )
+    allow_builtin_cri: bool = field(
+        default=False,
+        metadata=meaning(
+            "Our own. Serve even though containerd's own CRI plugin is loaded on the same containerd."
+        ),
+    )
     disable_snapshot_annotations: bool = field(
         default=True,
         metadata=meaning(

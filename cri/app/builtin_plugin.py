@@ -1,0 +1,55 @@
+"""containerd's own CRI plugin on the containerd that is used: two CRI servers must not share one namespace.
+
+Each would take the other's pods for its own after a restart, collect what the other has just made, and miss what
+the other changes. So the server does not start beside it unless configured to. A plugin on another containerd, one
+that failed to load, and one that is switched off do not matter.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from api.containerd import errors as containerd_errors
+from api.containerd.introspection import GRPC
+from cri.errors import FailedPrecondition
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from api.containerd import Client
+    from api.containerd.introspection import Plugin
+
+SECONDS = 2.0
+CRI = "cri"
+DISABLED = (
+    'disabled_plugins = ["io.containerd.grpc.v1.cri", '
+    '"io.containerd.cri.v1.images", "io.containerd.cri.v1.runtime"]'
+)
+REMEDY = ("version = 2", DISABLED)
+"""The two lines of containerd's configuration that switch the plugin off, by its names in 1.x and 2.x."""
+
+
+def is_loaded(plugins: Iterable[Plugin]) -> bool:
+    """Whether the CRI plugin is among the plugins that work."""
+    return any(plugin.type == GRPC and plugin.id == CRI and plugin.error is None for plugin in plugins)
+
+
+async def demand_absence(client: Client) -> None:
+    """Raise FailedPrecondition with the remedy if the plugin is loaded. An absent containerd is no reason to refuse."""
+    try:
+        plugins = await client.introspection.plugins(f"type=={GRPC}", timeout=SECONDS)
+    except containerd_errors.ContainerdError:
+        return
+    if is_loaded(plugins):
+        raise FailedPrecondition(refusal(client.address))
+
+
+def refusal(address: str) -> str:
+    """What is told to the operator."""
+    lines = "\n".join(f"    {line}" for line in REMEDY)
+    return (
+        f"containerd at {address} serves CRI itself; two CRI servers on one containerd would undo each other's work.\n"
+        "Switch its plugin off with these two lines at the top of /etc/containerd/config.toml and restart containerd "
+        f"(running pods go on, and are taken over):\n{lines}\n"
+        "If the plugin is known to be idle, set allow_builtin_cri = true in [containerd] of cri-shim's configuration."
+    )
