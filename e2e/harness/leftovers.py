@@ -220,7 +220,7 @@ def _cgroups(parent: str) -> Iterator[str]:
 def _files(directory: Path) -> Iterator[Path]:
     """Files and directories, but no log files, and no empty directories right below: those are made once."""
     for path in directory.rglob("*"):
-        made_once = path.parent == directory and path.is_dir() and not any(path.iterdir())
+        made_once = path.parent == directory and path.is_dir() and not _names(path)
         if path.suffix != ".log" and not made_once:
             yield path
 
