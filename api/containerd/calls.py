@@ -6,14 +6,14 @@ Nothing in here knows what any service is for.
 A Link is a channel seen under one set of headers. The namespace is always there; a lease is put on top with
 `Link.under`, which shares the channel and its stubs, so that it costs next to nothing.
 
-Cancelling the task that awaits a call cancels the RPC, and the daemon's context with it. A call that fails
-because this side closed the channel is Unavailable, not a cancellation: nobody cancelled the caller.
+Cancelling the task that awaits a call cancels the RPC, and the daemon's context with it, unless the call is one
+that has to be finished (`terms.py`, where the deadlines are, too). A call that fails because this side closed
+the channel is Unavailable, not a cancellation: nobody cancelled the caller.
 """
 
 from __future__ import annotations
 
 import asyncio
-import math
 import time
 from collections.abc import Callable
 from typing import Any, Generic, NoReturn, Self, TypeVar
@@ -23,6 +23,7 @@ import grpc
 import grpc.aio
 
 from api.containerd import errors
+from api.containerd.terms import NO_DEADLINE, terms_of
 
 Request = TypeVar("Request")
 Response = TypeVar("Response")
@@ -33,12 +34,7 @@ CallObserver = Callable[[str, str, str, float], None]
 
 SEND_FAILED = "Internal error from Core"
 """What gRPC calls a send on a broken stream."""
-NO_DEADLINE = math.inf
-"""As `timeout=`: the call may take for ever. (None means the client's default.)"""
-
-DEFAULT_TIMEOUT_SECONDS = 120.0
-"""Above the slowest honest unary call, such as removing a big snapshot or creating a task on a loaded node.
-Callers with a deadline of their own cancel long before."""
+__all__ = ["NO_DEADLINE", "CallObserver", "Link", "Responses", "ServerStream", "Unary"]
 
 MESSAGE_BYTES = 16 << 20
 """containerd's own default for both directions; gRPC's Python default for receiving is a quarter of it."""
@@ -69,10 +65,13 @@ class Link:
         address: str,
         namespace: str,
         *,
-        timeout: float = DEFAULT_TIMEOUT_SECONDS,
+        timeout: float | None = None,
         observer: CallObserver | None = None,
     ) -> None:
-        """Open a channel to the unix socket `address`; nothing is sent before the first call."""
+        """Open a channel to the unix socket `address`; nothing is sent before the first call.
+
+        `timeout` (seconds) shortens every deadline of the table that is longer.
+        """
         self.address = address.removeprefix("unix://")
         self.namespace = namespace
         self.timeout = timeout
@@ -148,7 +147,7 @@ def grpc_timeout(timeout: float | None, default: float) -> float | None:
 class Unary(Generic[Request, Response]):
     """A bound method with one request and one response."""
 
-    __slots__ = ("_call", "_default", "_link", "_method", "_service")
+    __slots__ = ("_call", "_link", "_method", "_service", "_terms")
 
     def __init__(
         self,
@@ -156,25 +155,25 @@ class Unary(Generic[Request, Response]):
         call: grpc.aio.UnaryUnaryMultiCallable[Request, Response],
         service: str,
         method: str,
-        *,
-        timeout: float | None = None,
     ) -> None:
-        """`timeout` is this method's default in seconds, if it is not the client's."""
         self._link = link
         self._call = call
         self._service = service
         self._method = method
-        self._default = link.timeout if timeout is None else timeout
+        self._terms = terms_of(service, method, link.timeout)
 
     async def __call__(self, request: Request, timeout: float | None = None) -> Response:
-        """Make the call. Raises ContainerdError; `timeout` in seconds, None for the default."""
+        """Make the call. Raises ContainerdError; `timeout` in seconds, None for the table's."""
         link = self._link
         began = time.perf_counter()
         code = "CANCELLED"
         try:
-            response = await self._call(
-                request, timeout=grpc_timeout(timeout, self._default), metadata=link.metadata
+            call = self._call(
+                request, timeout=grpc_timeout(timeout, self._terms.seconds), metadata=link.metadata
             )
+            if self._terms.finished:
+                await _ended(call)
+            response = await call
             code = "OK"
         except grpc.aio.AioRpcError as status:
             code = status.code().name
@@ -194,7 +193,7 @@ class Unary(Generic[Request, Response]):
 class ServerStream(Generic[Request, Response]):
     """A bound method with one request and a stream of responses."""
 
-    __slots__ = ("_call", "_link", "_method", "_service")
+    __slots__ = ("_call", "_link", "_method", "_service", "_terms")
 
     def __init__(
         self,
@@ -207,12 +206,15 @@ class ServerStream(Generic[Request, Response]):
         self._call = call
         self._service = service
         self._method = method
+        self._terms = terms_of(service, method)
 
-    def __call__(self, request: Request, timeout: float | None = NO_DEADLINE) -> Responses[Response]:
-        """Start the call at once and give its responses."""
+    def __call__(self, request: Request, timeout: float | None = None) -> Responses[Response]:
+        """Start the call at once and give its responses; `timeout` as for Unary, for all of them."""
         link = self._link
         try:
-            call = self._call(request, timeout=grpc_timeout(timeout, link.timeout), metadata=link.metadata)
+            call = self._call(
+                request, timeout=grpc_timeout(timeout, self._terms.seconds), metadata=link.metadata
+            )
         except grpc.aio.UsageError as error:
             raise link.broken(self._service, self._method) from error
         return Responses(link, call, self._service, self._method)
@@ -276,6 +278,20 @@ class Responses(Generic[Response]):
             self._ended = True
             self._call.cancel()
             self._link.finished(self._service, self._method, code, self._began)
+
+
+async def _ended(call: grpc.aio.UnaryUnaryCall[Any, Any]) -> None:
+    """Wait for a call's end, also when cancelled meanwhile; the cancellation goes on after."""
+    ended = asyncio.Event()
+    call.add_done_callback(lambda _: ended.set())
+    cancelled: asyncio.CancelledError | None = None
+    while not ended.is_set():
+        try:
+            await ended.wait()
+        except asyncio.CancelledError as error:
+            cancelled = error
+    if cancelled is not None:
+        raise cancelled
 
 
 def being_cancelled() -> bool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from functools import cached_property
 from typing import TYPE_CHECKING, Self
 
-from api.containerd.calls import DEFAULT_TIMEOUT_SECONDS, CallObserver, Link
+from api.containerd.calls import CallObserver, Link
 from api.containerd.containers import Containers
 from api.containerd.content import Content
 from api.containerd.diff import Diff
@@ -29,8 +29,8 @@ class Client:
 
     Make it inside of a running event loop. Nothing is sent before the first call, and a daemon that is away
     makes calls fail with Unavailable, not the client: it finds the daemon again when that is back. All calls
-    raise subclasses of `errors.ContainerdError`, and all take `timeout` in seconds (None: the client's
-    default; `calls.NO_DEADLINE`: none).
+    raise subclasses of `errors.ContainerdError`, and all take `timeout` in seconds (None: the deadline that
+    `terms` has for the method; `NO_DEADLINE`: none).
     """
 
     def __init__(
@@ -39,14 +39,14 @@ class Client:
         namespace: str = "k8s.io",
         *,
         observer: CallObserver | None = None,
-        timeout: float = DEFAULT_TIMEOUT_SECONDS,
+        timeout: float | None = None,
         link: Link | None = None,
     ) -> None:
         """`address` is the path of the daemon's unix socket, with or without "unix://".
 
-        `observer(service, method, code, seconds)` hears of each finished call. `timeout` is the default
-        deadline of unary calls. `link` makes a client that shares another's connection (see `under`); that
-        one has to be closed, this one need not.
+        `observer(service, method, code, seconds)` hears of each finished call. `timeout` (seconds) shortens
+        every deadline of unary calls that is longer (see `terms`). `link` makes a client that shares another's
+        connection (see `under`); that one has to be closed, this one need not.
         """
         self._link = link or Link(address, namespace, timeout=timeout, observer=observer)
         self._owns_link = link is None

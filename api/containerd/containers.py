@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from google.protobuf import field_mask_pb2
 
 from api.containerd import times, typed_value
-from api.containerd.calls import NO_DEADLINE, Link, ServerStream, Unary
+from api.containerd.calls import Link, ServerStream, Unary
 from api.containerd.errors import Unimplemented
 from api.wire.containerd import containers_pb2, containers_pb2_grpc
 
@@ -72,10 +72,7 @@ class Containers:
         """
         request = containers_pb2.ListContainersRequest(filters=filters)
         try:
-            return [
-                from_wire(message.container)
-                async for message in self._list_stream(request, NO_DEADLINE if timeout is None else timeout)
-            ]
+            return [from_wire(message.container) async for message in self._list_stream(request, timeout)]
         except Unimplemented:
             return [from_wire(container) for container in (await self._list(request, timeout)).containers]
 

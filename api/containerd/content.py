@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from google.protobuf import field_mask_pb2
 
 from api.containerd import times
-from api.containerd.calls import NO_DEADLINE, Link, ServerStream, Unary
+from api.containerd.calls import Link, ServerStream, Unary
 from api.containerd.content_writer import Writer
 from api.containerd.errors import AlreadyExists, ResourceExhausted
 from api.wire.containerd import content_pb2, content_pb2_grpc
@@ -78,7 +78,7 @@ class Content:
         return _info_from_wire((await self._info(content_pb2.InfoRequest(digest=digest), timeout)).info)
 
     async def read(
-        self, digest: str, offset: int = 0, size: int = 0, *, timeout: float = NO_DEADLINE
+        self, digest: str, offset: int = 0, size: int = 0, *, timeout: float | None = None
     ) -> AsyncGenerator[bytes, None]:
         """The bytes from `offset` on, `size` of them (0: to the end), in blocks of about 32 KiB.
 
@@ -89,7 +89,7 @@ class Content:
             async for block in blocks:
                 yield block.data
 
-    async def read_all(self, digest: str, limit: int, *, timeout: float = NO_DEADLINE) -> bytes:
+    async def read_all(self, digest: str, limit: int, *, timeout: float | None = None) -> bytes:
         """A whole blob of at most `limit` bytes. Raises NotFound; ResourceExhausted if it is larger."""
         content = bytearray()
         # One byte more than the limit is enough to know, however large the blob may be.
@@ -162,7 +162,7 @@ class Content:
         """Drop an ingest. Raises NotFound."""
         await self._abort(content_pb2.AbortRequest(ref=ref), timeout)
 
-    async def list(self, *filters: str, timeout: float = NO_DEADLINE) -> list[ContentInfo]:
+    async def list(self, *filters: str, timeout: float | None = None) -> list[ContentInfo]:
         """The blobs that match any of the filters (`labels."key"==value`)."""
         request = content_pb2.ListContentRequest(filters=filters)
         return [_info_from_wire(info) async for block in self._list(request, timeout) for info in block.info]

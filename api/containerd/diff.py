@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from api.containerd import descriptors, mounts
-from api.containerd.calls import NO_DEADLINE, Link, Unary
+from api.containerd.calls import Link, Unary
 from api.wire.containerd import diff_pb2, diff_pb2_grpc
 
 if TYPE_CHECKING:
@@ -21,8 +21,8 @@ class Diff:
 
     def __init__(self, link: Link) -> None:
         stub = link.stub(diff_pb2_grpc.DiffStub)
-        self._apply = Unary(link, stub.Apply, "Diff", "Apply", timeout=NO_DEADLINE)
-        self._compare = Unary(link, stub.Diff, "Diff", "Diff", timeout=NO_DEADLINE)
+        self._apply = Unary(link, stub.Apply, "Diff", "Apply")
+        self._compare = Unary(link, stub.Diff, "Diff", "Diff")
 
     async def apply(
         self,

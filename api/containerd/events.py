@@ -17,7 +17,7 @@ from google.protobuf import message_factory
 from google.protobuf.message import DecodeError, Message
 
 from api.containerd import times, typed_value
-from api.containerd.calls import NO_DEADLINE, Link, Responses, ServerStream, Unary
+from api.containerd.calls import Link, Responses, ServerStream, Unary
 from api.containerd.errors import ContainerdError
 from api.containerd.typed_value import TypedValue
 from api.wire.containerd import event_types_pb2, events_pb2, events_pb2_grpc, images_pb2, types_pb2
@@ -147,7 +147,7 @@ class Events:
 
     def open(self, filters: tuple[str, ...]) -> Responses[types_pb2.Envelope]:
         """The bare stream below a Subscription."""
-        return self._subscribe(events_pb2.SubscribeRequest(filters=filters), NO_DEADLINE)
+        return self._subscribe(events_pb2.SubscribeRequest(filters=filters))
 
 
 def _from_wire(envelope: types_pb2.Envelope) -> Event:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from google.protobuf import field_mask_pb2
 
 from api.containerd import mounts, times
-from api.containerd.calls import NO_DEADLINE, Link, ServerStream, Unary
+from api.containerd.calls import Link, ServerStream, Unary
 from api.wire.containerd import snapshots_pb2, snapshots_pb2_grpc
 
 if TYPE_CHECKING:
@@ -72,7 +72,7 @@ class Snapshots:
         self._list = ServerStream(link, stub.List, "Snapshots", "List")
         self._usage = Unary(link, stub.Usage, "Snapshots", "Usage")
         self._update = Unary(link, stub.Update, "Snapshots", "Update")
-        self._cleanup = Unary(link, stub.Cleanup, "Snapshots", "Cleanup", timeout=NO_DEADLINE)
+        self._cleanup = Unary(link, stub.Cleanup, "Snapshots", "Cleanup")
 
     async def prepare(
         self,
@@ -138,7 +138,7 @@ class Snapshots:
         request = snapshots_pb2.StatSnapshotRequest(snapshotter=self.snapshotter, key=key)
         return _from_wire((await self._stat(request, timeout)).info)
 
-    async def list(self, *filters: str, timeout: float | None = NO_DEADLINE) -> list[SnapshotInfo]:
+    async def list(self, *filters: str, timeout: float | None = None) -> list[SnapshotInfo]:
         """All that match any of the filters (`kind==committed`, `labels."key"==value`)."""
         request = snapshots_pb2.ListSnapshotsRequest(snapshotter=self.snapshotter, filters=filters)
         return [_from_wire(info) async for block in self._list(request, timeout) for info in block.info]

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from api.containerd import descriptors, mounts, times, typed_value
-from api.containerd.calls import NO_DEADLINE, Link, Unary
+from api.containerd.calls import Link, Unary
 from api.wire.containerd import process_pb2, tasks_pb2, tasks_pb2_grpc
 
 if TYPE_CHECKING:
@@ -94,10 +94,10 @@ class Tasks:
         self._pids = Unary(link, stub.ListPids, "Tasks", "ListPids")
         self._pause = Unary(link, stub.Pause, "Tasks", "Pause")
         self._resume = Unary(link, stub.Resume, "Tasks", "Resume")
-        self._checkpoint = Unary(link, stub.Checkpoint, "Tasks", "Checkpoint", timeout=NO_DEADLINE)
+        self._checkpoint = Unary(link, stub.Checkpoint, "Tasks", "Checkpoint")
         self._update = Unary(link, stub.Update, "Tasks", "Update")
         self._metrics = Unary(link, stub.Metrics, "Tasks", "Metrics")
-        self._wait = Unary(link, stub.Wait, "Tasks", "Wait", timeout=NO_DEADLINE)
+        self._wait = Unary(link, stub.Wait, "Tasks", "Wait")
 
     async def create(
         self,

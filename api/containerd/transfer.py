@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from api.containerd import typed_value
-from api.containerd.calls import NO_DEADLINE, Link, Unary
+from api.containerd.calls import Link, Unary
 from api.wire.containerd import transfer_pb2, transfer_pb2_grpc
 
 if TYPE_CHECKING:
@@ -17,7 +17,7 @@ class Transfer:
 
     def __init__(self, link: Link) -> None:
         stub = link.stub(transfer_pb2_grpc.TransferStub)
-        self._transfer = Unary(link, stub.Transfer, "Transfer", "Transfer", timeout=NO_DEADLINE)
+        self._transfer = Unary(link, stub.Transfer, "Transfer", "Transfer")
 
     async def transfer(
         self,

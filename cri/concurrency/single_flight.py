@@ -47,6 +47,8 @@ class _Flight(Generic[R]):
     began: float
     waiters: int = 0
     reaper: asyncio.Task[None] | None = None
+    reaping: bool = False
+    """Nobody came; what was made is being undone."""
     claimed: asyncio.Event = field(default_factory=asyncio.Event)
 
 
@@ -73,6 +75,7 @@ class SingleFlight(Generic[R]):
 
     async def run(self, key: str, attempt: Callable[[], Coroutine[object, object, R]]) -> R:
         """Join or start the attempt for `key` and return its result; raises what the attempt raises."""
+        await self._reaped(key)
         flight = self._flights.get(key)
         if flight is None:
             loop = asyncio.get_running_loop()
@@ -84,8 +87,12 @@ class SingleFlight(Generic[R]):
         flight.waiters += 1
         try:
             result = await asyncio.shield(flight.task)
-        finally:
+        except BaseException:
             flight.waiters -= 1
+            if flight.waiters == 0 and flight.task.done() and not _failed(flight.task):
+                self._await_claim(key, flight)  # it ended in the very moment in which the last caller left
+            raise
+        flight.waiters -= 1
         if caller_waits_longer_than(TRAVEL_SECONDS):
             self._over(key, flight)
         else:
@@ -93,14 +100,16 @@ class SingleFlight(Generic[R]):
         return result
 
     def claim(self, key: str) -> None:
-        """Note that a client uses the result under `key` (it named the object's id): it will not be reaped."""
+        """Note that a client uses the result under `key` (it named the object's id), or that the object is gone.
+
+        From then on it is neither handed over nor reaped.
+        """
         flight = self._flights.get(key)
-        if flight is not None and flight.task.done():
+        if flight is not None and flight.task.done() and not flight.reaping:
             self._over(key, flight)
 
     def _ended(self, key: str, flight: _Flight[R]) -> None:
-        failed = flight.task.cancelled() or flight.task.exception() is not None
-        if failed:
+        if _failed(flight.task):
             self._over(key, flight)
         elif flight.waiters == 0:
             self._await_claim(key, flight)
@@ -119,5 +128,17 @@ class SingleFlight(Generic[R]):
             await asyncio.wait_for(flight.claimed.wait(), self._unclaimed_seconds)
         except TimeoutError:
             log.warning("no caller came for the result, undoing it", key=key)
-            self._over(key, flight)
-            await self._reap(flight.task.result())
+            flight.reaping = True
+            try:
+                await self._reap(flight.task.result())
+            finally:
+                self._over(key, flight)
+
+    async def _reaped(self, key: str) -> None:
+        """Wait while a result of this key is being undone: its name is not free before."""
+        while (flight := self._flights.get(key)) is not None and flight.reaping and flight.reaper is not None:
+            await asyncio.wait({flight.reaper})
+
+
+def _failed(task: asyncio.Task[R]) -> bool:
+    return task.cancelled() or task.exception() is not None

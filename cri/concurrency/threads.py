@@ -9,6 +9,8 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, ParamSpec, TypeVar
 
+from cri.concurrency.finishing import finished
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -18,16 +20,4 @@ T = TypeVar("T")
 
 async def finished_in_thread(function: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:
     """Run `function` in a pool thread; a cancelled caller waits for its end before the cancellation goes on."""
-    work = asyncio.get_running_loop().create_task(asyncio.to_thread(function, *args, **kwargs))
-    cancelled: asyncio.CancelledError | None = None
-    while not work.done():
-        try:
-            await asyncio.shield(work)
-        except asyncio.CancelledError as error:
-            cancelled = error
-        except Exception:  # noqa: BLE001 - raised by work.result() below
-            break
-    if cancelled is not None:
-        work.exception()  # the cancellation outweighs it
-        raise cancelled
-    return work.result()
+    return await finished(asyncio.to_thread(function, *args, **kwargs))

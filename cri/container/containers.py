@@ -36,6 +36,7 @@ class Containers:
             reap=lambda container: remove_container(engine, container),
             unclaimed_seconds=engine.settings.unclaimed_result_timeout,
         )
+        self._node.container_names.on_release(self._creations.claim)
 
     def get(self, identifier: str) -> Container:
         """The container with this id or unique prefix; a client that names a container has received it.

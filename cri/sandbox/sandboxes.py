@@ -29,6 +29,7 @@ class Sandboxes:
             reap=lambda sandbox: remove_sandbox(pods, sandbox),
             unclaimed_seconds=pods.engine.settings.unclaimed_result_timeout,
         )
+        self._node.sandbox_names.on_release(self._runs.claim)
 
     def get(self, identifier: str) -> Sandbox:
         """The sandbox with this id or unique prefix; a client that names a sandbox has received it.

@@ -14,6 +14,8 @@ from cri.state.changes import ChangeKind, Changes
 from cri.state.index import Index
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from cri.state.container import Container
     from cri.state.sandbox import Sandbox
 
@@ -25,6 +27,11 @@ class Names:
         """`noun` is what error messages call the objects."""
         self._noun = noun
         self._holders: dict[str, str] = {}
+        self._watchers: list[Callable[[str], None]] = []
+
+    def on_release(self, watcher: Callable[[str], None]) -> None:
+        """Call `watcher` with each name whose holder has gone."""
+        self._watchers.append(watcher)
 
     def reserve(self, name: str, identifier: str) -> None:
         """Take `name`; raises AlreadyExists naming the holder if another object has it."""
@@ -38,6 +45,8 @@ class Names:
         """Give `name` back if `identifier` still holds it."""
         if self._holders.get(name) == identifier:
             del self._holders[name]
+            for watcher in self._watchers:
+                watcher(name)
 
     def holder(self, name: str) -> str | None:
         """The id that holds `name`."""

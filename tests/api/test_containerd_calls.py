@@ -8,13 +8,15 @@ from typing import TYPE_CHECKING
 import grpc
 import pytest
 
-from api.containerd import NO_DEADLINE, Client, errors
+from api.containerd import NO_DEADLINE, SPEC_TYPE_URL, Client, Container, TypedValue, errors
 from api.containerd.errors import BY_CODE, ContainerdError, Locked, from_status
 
 if TYPE_CHECKING:
     from tests.double import ContainerdDouble
 
 CODES = [code for code in grpc.StatusCode if code is not grpc.StatusCode.OK]
+
+RECORD = Container("c", runtime="io.containerd.runc.v2", spec=TypedValue(SPEC_TYPE_URL, b"{}"))
 
 
 @pytest.mark.parametrize("code", CODES)
@@ -176,3 +178,28 @@ async def test_a_client_under_a_lease_shares_the_connection(
         ("Version.Version", ""),
     ]
     assert client.snapshots("overlayfs") is client.snapshots("overlayfs")
+
+
+async def test_a_call_that_makes_something_is_finished(client: Client, containerd: ContainerdDouble) -> None:
+    """A caller who is cancelled hears of it when the record is there and can be deleted, not before."""
+    hang = containerd.hang("Containers.Create")
+    caller = asyncio.get_running_loop().create_task(client.containers.create(RECORD))
+    await hang.reached.wait()
+    caller.cancel()
+    await asyncio.wait({caller}, timeout=0.05)
+    assert not caller.done()
+    hang.release()
+    await asyncio.wait({caller}, timeout=5)
+    assert caller.cancelled()
+    assert containerd.leftovers().containers == ("c",)
+
+
+async def test_a_call_that_is_finished_ends_with_its_deadline(containerd: ContainerdDouble) -> None:
+    containerd.hang("Containers.Create")
+    async with Client(containerd.address, timeout=0.1) as client:
+        work = client.containers.create(RECORD)
+        caller = asyncio.get_running_loop().create_task(work)
+        await asyncio.sleep(0.02)
+        caller.cancel()
+        await asyncio.wait({caller}, timeout=5)
+        assert caller.cancelled()

@@ -165,3 +165,41 @@ async def test_an_answer_in_the_last_moment_counts_as_not_received():
         assert await loop.create_task(call(TRAVEL_SECONDS / 2)) == 1
         assert await loop.create_task(call(None)) == 1, "the retry gets what the first caller may have missed"
         assert await loop.create_task(call(None)) == 2, "and then the flight is over"
+
+
+async def test_a_caller_who_leaves_as_the_result_comes_leaves_it_to_the_reaper():
+    """The attempt has ended, its last caller was there until then, and yet nobody received the result."""
+    attempt = Attempts()
+    reaped: asyncio.Queue[int] = asyncio.Queue()
+    async with Supervisor() as supervisor:
+        flights: SingleFlight[int] = SingleFlight(supervisor, reap=reaped.put, unclaimed_seconds=0.01)
+        caller = asyncio.get_running_loop().create_task(flights.run("pod", attempt))
+        await asyncio.sleep(0)
+        (task,) = supervisor.tasks
+        task.add_done_callback(lambda _task: caller.cancel())
+        attempt.release.set()
+        await asyncio.wait({caller})
+        assert caller.cancelled()
+        assert await asyncio.wait_for(reaped.get(), 5) == 1
+
+
+async def test_a_retry_waits_until_its_unclaimed_predecessor_is_undone():
+    attempt = Attempts()
+    undoing, undone = asyncio.Event(), asyncio.Event()
+
+    async def reap(_result: int) -> None:
+        undoing.set()
+        await undone.wait()
+
+    async with Supervisor() as supervisor:
+        flights: SingleFlight[int] = SingleFlight(supervisor, reap=reap, unclaimed_seconds=0.01)
+        caller = asyncio.get_running_loop().create_task(flights.run("pod", attempt))
+        await asyncio.sleep(0)
+        caller.cancel()
+        attempt.release.set()
+        await asyncio.wait_for(undoing.wait(), 5)
+        retry = asyncio.get_running_loop().create_task(flights.run("pod", attempt))
+        await asyncio.sleep(0.01)
+        assert attempt.begun == 1, "the name is not free yet"
+        undone.set()
+        assert await asyncio.wait_for(retry, 5) == 2
