@@ -84,18 +84,24 @@ class AttachedContainer:
             raise BrokenPipeError("the container has no stdin")
         await self.stdin.write(block)
 
-    async def end_stdin(self) -> None:
-        """Close the container's stdin if it is made for one client only."""
+    async def end_stdin(self) -> bool:
+        """Close the container's stdin if it is made for one client only; then this one waits for the container's end.
+
+        With a stdin that others will use, a client whose input has ended is done, which `kubectl run --stdin
+        --leave-stdin-open` and scripts that pipe into `kubectl attach -i` rely on.
+        """
         if self.stdin is None:
-            return
+            return True
         self.stdin.close()
         self.stdin = None
         config = self._container.config
-        if config.stdin_once and not config.tty:
-            try:
-                await self._engine.client.tasks.close_io(self._container.id)
-            except containerd_errors.ContainerdError as error:
-                log.debug("stdin was not closed", container=self._container.id, error=str(error))
+        if not config.stdin_once or config.tty:
+            return False
+        try:
+            await self._engine.client.tasks.close_io(self._container.id)
+        except containerd_errors.ContainerdError as error:
+            log.debug("stdin was not closed", container=self._container.id, error=str(error))
+        return True
 
     async def resize(self, size: TerminalSize) -> None:
         """Set the terminal's size."""

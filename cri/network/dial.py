@@ -7,6 +7,7 @@ connecting is done from the event loop like any other.
 from __future__ import annotations
 
 import asyncio
+import os
 import socket
 from typing import TYPE_CHECKING, Final
 
@@ -30,7 +31,7 @@ async def dial_loopback(network_namespace: Path | None, port: int) -> socket.soc
         try:
             return await _connect(network_namespace, family, (address, port))
         except (OSError, TimeoutError) as error:
-            failures.append(f"{address}: {error.strerror or type(error).__name__}")
+            failures.append(f"{address}: {os.strerror(error.errno) if error.errno else 'no answer'}")
     raise FailedPrecondition(f"port {port} of the pod cannot be reached ({', '.join(failures)})")
 
 

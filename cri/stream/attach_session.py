@@ -1,13 +1,13 @@
 """An attach session: a client sees a container's output from now on and writes into its stdin beside other clients.
 
-It ends with success when the container ends. That a client ends its input does not end the session; that it leaves
-does not concern the container beyond its input (`AttachSource.end_stdin`).
+It ends with success when the container ends, or soon after the client's input has ended where the container's stdin
+stays open for others. That a client leaves does not concern the container beyond its input (`AttachSource.end_stdin`).
 """
 
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from cri.stream.exec_session import OUTPUTS
 from cri.stream.outcome import Ended
@@ -16,6 +16,9 @@ from cri.stream.remote_command_session import serve_command
 if TYPE_CHECKING:
     from cri.stream.endpoints import AttachCall, AttachSource
     from cri.stream.remote_command_client import RemoteCommandClient
+
+ANSWER_SECONDS: Final = 1.0
+"""What the container writes in answer to the last of the input is still sent for so long."""
 
 
 async def serve_attach(client: RemoteCommandClient, call: AttachCall) -> None:
@@ -31,25 +34,33 @@ async def serve_attach(client: RemoteCommandClient, call: AttachCall) -> None:
 
 async def _converse(client: RemoteCommandClient, source: AttachSource) -> None:
     async with asyncio.TaskGroup() as group:
-        supporting = [
-            group.create_task(_stdin(client, source)),
-            group.create_task(client.copy_sizes(source.resize)),
+        stdin = group.create_task(_stdin(client, source))
+        sizes = group.create_task(client.copy_sizes(source.resize))
+        ends = [
+            group.create_task(_output(client, source)),
+            group.create_task(_detach(stdin)),
+            group.create_task(client.gone.wait()),
         ]
-        ends = [group.create_task(_output(client, source)), group.create_task(client.gone.wait())]
         await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
-        if client.gone.is_set():
-            await asyncio.wait(
-                supporting[:1]
-            )  # what the client wrote before it left, and the end of its input
-        for task in (*supporting, *ends):
+        if client.gone.is_set():  # what it wrote before is passed on, if the container takes it at all
+            await asyncio.wait([stdin], timeout=ANSWER_SECONDS)
+        for task in (stdin, sizes, *ends):
             task.cancel()
     for name in OUTPUTS:
         await client.end_output(name)
 
 
-async def _stdin(client: RemoteCommandClient, source: AttachSource) -> None:
+async def _stdin(client: RemoteCommandClient, source: AttachSource) -> bool:
+    """Whether the client stays after its input has ended."""
     await client.copy_stdin(source.write_stdin)
-    await source.end_stdin()
+    return await source.end_stdin()
+
+
+async def _detach(stdin: asyncio.Task[bool]) -> None:
+    """Ends soon after the input if the client does not stay, else never."""
+    if await stdin:
+        await asyncio.Event().wait()
+    await asyncio.sleep(ANSWER_SECONDS)
 
 
 async def _output(client: RemoteCommandClient, source: AttachSource) -> None:

@@ -65,8 +65,11 @@ class AttachSource(Protocol):
     async def write_stdin(self, block: bytes) -> None:
         """Hand over `block`, waiting while the container does not read. Raises BrokenPipeError if it has no stdin."""
 
-    async def end_stdin(self) -> None:
-        """The client has ended its input, or is gone; what that means to the container is its own matter."""
+    async def end_stdin(self) -> bool:
+        """The client has ended its input, or is gone; what that means to the container is its own matter.
+
+        True if the client may stay and watch; False if without input it has no more business here.
+        """
 
     async def resize(self, size: TerminalSize) -> None:
         """Set the terminal's size; ignored without a terminal."""

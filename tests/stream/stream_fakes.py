@@ -96,6 +96,7 @@ class FakeContainer:
         self.sizes: list[TerminalSize] = []
         self.stdin_ends = 0
         self.detached = 0
+        self.stdin_once = False
         self.changed = asyncio.Event()
 
     @contextlib.asynccontextmanager
@@ -114,9 +115,10 @@ class FakeContainer:
         self.written += block
         self.changed.set()
 
-    async def end_stdin(self) -> None:
+    async def end_stdin(self) -> bool:
         self.stdin_ends += 1
         self.changed.set()
+        return self.stdin_once
 
     async def resize(self, size: TerminalSize) -> None:
         self.sizes.append(size)
