@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import functools
 from importlib import resources
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import msgspec
 
@@ -44,6 +44,26 @@ _PROFILE_ARCHITECTURES = {
 }
 
 _Unsigned = Annotated[int, msgspec.Meta(ge=0)]
+_Action = Literal[
+    "SCMP_ACT_ALLOW",
+    "SCMP_ACT_ERRNO",
+    "SCMP_ACT_KILL",
+    "SCMP_ACT_KILL_PROCESS",
+    "SCMP_ACT_KILL_THREAD",
+    "SCMP_ACT_LOG",
+    "SCMP_ACT_NOTIFY",
+    "SCMP_ACT_TRACE",
+    "SCMP_ACT_TRAP",
+]
+_Operator = Literal[
+    "SCMP_CMP_NE",
+    "SCMP_CMP_LT",
+    "SCMP_CMP_LE",
+    "SCMP_CMP_EQ",
+    "SCMP_CMP_GE",
+    "SCMP_CMP_GT",
+    "SCMP_CMP_MASKED_EQ",
+]
 
 
 class _Condition(msgspec.Struct, frozen=True):
@@ -57,12 +77,12 @@ class _Condition(msgspec.Struct, frozen=True):
 class _Argument(msgspec.Struct, frozen=True):
     index: _Unsigned
     value: _Unsigned
-    op: str
+    op: _Operator
     valueTwo: _Unsigned = 0  # noqa: N815
 
 
 class _Rule(msgspec.Struct, frozen=True):
-    action: str
+    action: _Action
     names: tuple[str, ...] = ()
     name: str = ""
     errnoRet: _Unsigned | None = None  # noqa: N815
@@ -77,7 +97,7 @@ class _ArchitectureGroup(msgspec.Struct, frozen=True):
 
 
 class _Profile(msgspec.Struct, frozen=True):
-    defaultAction: str  # noqa: N815
+    defaultAction: _Action  # noqa: N815
     defaultErrnoRet: _Unsigned | None = None  # noqa: N815
     architectures: tuple[str, ...] | None = None
     archMap: tuple[_ArchitectureGroup, ...] | None = None  # noqa: N815
