@@ -12,14 +12,14 @@ import contextlib
 import os
 import signal
 import sys
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING
 
 import grpc.aio
 import structlog
 
 from api.containerd import Client
 from api.containerd import errors as containerd_errors
-from api.wire import criv1
+from api.wire.criv1 import image_service_pb2, runtime_service_pb2
 from cri.app.abilities import with_abilities
 from cri.app.builtin_plugin import demand_absence
 from cri.app.config.assembly import node_paths
@@ -44,6 +44,7 @@ from cri.observe.stages import on_finished
 from cri.oci.oom_score import unexpectedly_limited
 from cri.sandbox.remove import remove_sandbox
 from cri.services.image import ImageService
+from cri.services.registration import add_service
 from cri.services.runtime import RuntimeService
 
 if TYPE_CHECKING:
@@ -186,12 +187,10 @@ def _server(configuration: Configuration, assembly: Assembly, metrics: Metrics) 
             ("grpc.max_send_message_length", configuration.grpc.max_send_message_size),
         ],
     )
-    criv1.add_RuntimeServiceServicer_to_server(
-        cast("criv1.RuntimeServiceServicer", RuntimeService(assembly.on)), server
-    )
-    criv1.add_ImageServiceServicer_to_server(
-        cast("criv1.ImageServiceServicer", ImageService(assembly.on)), server
-    )
+    runtime = runtime_service_pb2.DESCRIPTOR.services_by_name["RuntimeService"]
+    image = image_service_pb2.DESCRIPTOR.services_by_name["ImageService"]
+    add_service(server, runtime, RuntimeService(assembly.on))
+    add_service(server, image, ImageService(assembly.on))
     return server
 
 

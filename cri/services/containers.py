@@ -8,6 +8,8 @@ from api.wire import criv1
 from cri.container import status
 from cri.container.inspection import runtime_spec
 from cri.errors import InvalidArgument
+from cri.services.encoding import Encoded
+from cri.services.list_entries import container_entry
 from cri.services.rpc import rpc
 
 if TYPE_CHECKING:
@@ -51,11 +53,8 @@ class ContainerCalls:
         return criv1.ContainerStatusResponse(status=status.status_message(container, image), info=info)
 
     @rpc
-    async def ListContainers(self, request: criv1.ListContainersRequest) -> criv1.ListContainersResponse:
-        containers = self.on.containers.matching(request.filter)
-        return criv1.ListContainersResponse(
-            containers=[status.list_item(container) for container in containers]
-        )
+    async def ListContainers(self, request: criv1.ListContainersRequest) -> Encoded:
+        return Encoded.of(map(container_entry, self.on.containers.matching(request.filter)))
 
     @rpc
     async def UpdateContainerResources(

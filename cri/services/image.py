@@ -9,7 +9,7 @@ from api.wire.criv1 import image_service_pb2
 from cri.errors import InvalidArgument
 from cri.image import messages
 from cri.services.rpc import rpc
-from cri.services.streaming_rpc import list_stream, pieces
+from cri.services.streaming_rpc import list_stream, message_bytes, pieces
 from cri.services.unimplemented import answer_unimplemented
 
 if TYPE_CHECKING:
@@ -33,7 +33,7 @@ class ImageService:
     async def StreamImages(
         self, request: criv1.StreamImagesRequest
     ) -> AsyncIterator[criv1.StreamImagesResponse]:
-        for piece in pieces(self._listed(request.filter)):
+        for piece in pieces(self._listed(request.filter), message_bytes):
             yield criv1.StreamImagesResponse(images=piece)
 
     @rpc

@@ -18,7 +18,9 @@ if TYPE_CHECKING:
     from cri.services.collaborators import Collaborators
 
 
-class RuntimeService(SandboxCalls, ContainerCalls, StreamCalls, NodeCalls, StatsCalls, EventCalls, ListStreamCalls):
+class RuntimeService(
+    SandboxCalls, ContainerCalls, StreamCalls, NodeCalls, StatsCalls, EventCalls, ListStreamCalls
+):
     """`runtime.v1.RuntimeService`."""
 
     def __init__(self, on: Collaborators) -> None:

@@ -9,6 +9,8 @@ from cri.container.inspection import runtime_spec
 from cri.errors import InvalidArgument
 from cri.sandbox import status
 from cri.sandbox.pod_view import pod_view
+from cri.services.encoding import Encoded
+from cri.services.list_entries import sandbox_entry
 from cri.services.rpc import rpc
 
 if TYPE_CHECKING:
@@ -53,9 +55,8 @@ class SandboxCalls:
         )
 
     @rpc
-    async def ListPodSandbox(self, request: criv1.ListPodSandboxRequest) -> criv1.ListPodSandboxResponse:
-        sandboxes = self.on.sandboxes.matching(request.filter)
-        return criv1.ListPodSandboxResponse(items=[status.list_item(sandbox) for sandbox in sandboxes])
+    async def ListPodSandbox(self, request: criv1.ListPodSandboxRequest) -> Encoded:
+        return Encoded.of(map(sandbox_entry, self.on.sandboxes.matching(request.filter)))
 
     @rpc
     async def UpdatePodSandboxResources(

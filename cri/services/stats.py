@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from api.wire import criv1
 from cri.sandbox.node_metrics import descriptor_messages, pod_metrics
 from cri.services.rpc import early_rpc, rpc
-from cri.services.streaming_rpc import list_stream, pieces
+from cri.services.streaming_rpc import list_stream, message_bytes, pieces
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -35,7 +35,7 @@ class StatsCalls:
     async def StreamContainerStats(
         self, request: criv1.StreamContainerStatsRequest
     ) -> AsyncIterator[criv1.StreamContainerStatsResponse]:
-        for piece in pieces(await self.on.stats.matching_containers(request.filter)):
+        for piece in pieces(await self.on.stats.matching_containers(request.filter), message_bytes):
             yield criv1.StreamContainerStatsResponse(container_stats=piece)
 
     @rpc
@@ -53,7 +53,7 @@ class StatsCalls:
     async def StreamPodSandboxStats(
         self, request: criv1.StreamPodSandboxStatsRequest
     ) -> AsyncIterator[criv1.StreamPodSandboxStatsResponse]:
-        for piece in pieces(await self.on.stats.matching_sandboxes(request.filter)):
+        for piece in pieces(await self.on.stats.matching_sandboxes(request.filter), message_bytes):
             yield criv1.StreamPodSandboxStatsResponse(pod_sandbox_stats=piece)
 
     @early_rpc
@@ -74,5 +74,5 @@ class StatsCalls:
     async def StreamPodSandboxMetrics(
         self, request: criv1.StreamPodSandboxMetricsRequest
     ) -> AsyncIterator[criv1.StreamPodSandboxMetricsResponse]:
-        for piece in pieces(await pod_metrics(self.on.engine, self.on.stats)):
+        for piece in pieces(await pod_metrics(self.on.engine, self.on.stats), message_bytes):
             yield criv1.StreamPodSandboxMetricsResponse(pod_sandbox_metrics=piece)

@@ -23,10 +23,11 @@ if TYPE_CHECKING:
 
     from google.protobuf.message import Message
 
+
 S = TypeVar("S", bound=Servicer)
 Q = TypeVar("Q")
 A = TypeVar("A")
-M = TypeVar("M", bound="Message")
+T = TypeVar("T")
 Method = Callable[[S, Q], AsyncIterator[A]]
 Call = Callable[[S, Q, "grpc.aio.ServicerContext[Q, A]"], AsyncIterator[A]]
 log = structlog.get_logger(__name__)
@@ -46,18 +47,23 @@ def endless_stream(method: Method[S, Q, A]) -> Call[S, Q, A]:
     return _wrapped(method, lambda _name: contextlib.nullcontext())
 
 
-def pieces(items: Iterable[M]) -> Iterator[Sequence[M]]:
-    """The items in order, as many together as fit a piece."""
-    piece: list[M] = []
+def pieces(items: Iterable[T], size_of: Callable[[T], int]) -> Iterator[Sequence[T]]:
+    """The items in order, as many together as fit a piece; `size_of` tells an item's bytes."""
+    piece: list[T] = []
     size = 0
     for item in items:
         piece.append(item)
-        size += item.ByteSize()
+        size += size_of(item)
         if size >= MOST_BYTES or len(piece) >= MOST_ITEMS:
             yield piece
             piece, size = [], 0
     if piece:
         yield piece
+
+
+def message_bytes(message: Message) -> int:
+    """The encoded size of an item that is a message."""
+    return message.ByteSize()
 
 
 def _wrapped(

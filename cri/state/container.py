@@ -34,6 +34,8 @@ class Container:
     oom: OomKills | None = None
     oom_seen: bool = False
     """containerd has reported an out-of-memory kill in the container's cgroup."""
+    list_entry: tuple[ContainerStatus, bytes] | None = None
+    """The encoded item of a list, and the status that it shows: kubelet lists everything each second."""
     removing: bool = False
     lock: asyncio.Lock = field(default_factory=asyncio.Lock)
     exited: asyncio.Event = field(default_factory=asyncio.Event)

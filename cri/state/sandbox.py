@@ -30,6 +30,8 @@ class Sandbox:
     """Set while the sandbox process is known to be gone."""
     task_deleted: asyncio.Event = field(default_factory=asyncio.Event)
     """Set once containerd holds no task for the sandbox any more."""
+    list_entry: tuple[SandboxRecord, bool, bytes] | None = None
+    """The encoded item of a list, with the record and the readiness that it shows."""
     removing: bool = False
 
     @property
