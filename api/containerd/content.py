@@ -11,7 +11,7 @@ from google.protobuf import field_mask_pb2
 
 from api.containerd import times
 from api.containerd.calls import Link, ServerStream, Unary
-from api.containerd.content_writer import Writer
+from api.containerd.content_writer import Writer, write_call
 from api.containerd.errors import AlreadyExists, ResourceExhausted
 from api.wire.containerd import content_pb2, content_pb2_grpc
 
@@ -71,7 +71,7 @@ class Content:
         self._status = Unary(link, stub.Status, "Content", "Status")
         self._statuses = Unary(link, stub.ListStatuses, "Content", "ListStatuses")
         self._abort = Unary(link, stub.Abort, "Content", "Abort")
-        self._write = stub.Write
+        self._write = link.stub(write_call)
 
     async def info(self, digest: str, *, timeout: float | None = None) -> ContentInfo:
         """Raises NotFound."""

@@ -166,17 +166,18 @@ class Download:
         async with self._repository.blob(self._descriptor, writer.offset, self._corrupt) as blob:
             self._contributors.add(blob.host)
             position = blob.start
-            async for block in blob:
-                self._received += len(block)
-                self._wanted.tally.fetched_bytes += len(block)
+            async for parts in blob:
+                size = sum(map(len, parts))
+                self._received += size
+                self._wanted.tally.fetched_bytes += size
                 # A host without ranges begins at 0: what the ingest has already is passed over.
-                new = block[max(0, writer.offset - position) :]
-                position += len(block)
+                new = _without_beginning(parts, writer.offset - position)
+                position += size
                 if position == self._descriptor.size:
-                    self._last_block = new
+                    self._last_block = b"".join(new)
                 elif new:
                     async with self._wanted.turns.turn(self._wanted.rank):
-                        await writer.write(new)
+                        await writer.write(*new)
 
     def _blame_contributors(self, error: containerd.FailedPrecondition) -> None:
         """The whole has the wrong digest: whoever sent a part of it is not asked again."""
@@ -209,3 +210,11 @@ class Download:
     @property
     def _subject(self) -> str:
         return f"{self._repository.name}: blob {self._descriptor.digest}"
+
+
+def _without_beginning(parts: list[bytes], count: int) -> list[bytes]:
+    """The parts less their first `count` bytes."""
+    if count <= 0:
+        return parts
+    rest = b"".join(parts)[count:]
+    return [rest] if rest else []

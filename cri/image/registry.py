@@ -133,7 +133,7 @@ class Repository:
             corrupt = {failure.host for failure in failures if isinstance(failure, Corrupt)}
             try:
                 async with self.blob(descriptor, 0, corrupt) as blob:
-                    body = b"".join([block async for block in blob])
+                    body = b"".join([part async for block in blob for part in block])
                     check_digest_of(body, descriptor.digest, blob.host)
                     return Document(descriptor.digest, descriptor.media_type, body, blob.host)
             except (Interrupted, Corrupt) as failure:
