@@ -23,7 +23,11 @@ from tests.node import IMAGE, DoubleNode, double_node
 
 SERVICES = (runtime_service_pb2.DESCRIPTOR, image_service_pb2.DESCRIPTOR)
 METHODS = [
-    method for file in SERVICES for service in file.services_by_name.values() for method in service.methods
+    method
+    for file in SERVICES
+    for service in file.services_by_name.values()
+    for method in service.methods
+    if method.name != "GetContainerEvents"  # never ends by itself; its own tests read from it
 ]
 
 
@@ -49,8 +53,6 @@ async def cri(node: DoubleNode) -> AsyncIterator[CriClient]:
 
 @pytest.mark.parametrize("method", METHODS, ids=lambda method: method.name)
 async def test_every_rpc_is_registered_and_never_answers_unknown(cri: CriClient, method):
-    if method.server_streaming and method.name == "GetContainerEvents":
-        pytest.skip("never ends by itself; its own test reads from it")
     stub = cri.image if method.containing_service.name == "ImageService" else cri.runtime
     request = getattr(criv1, method.input_type.name)()
     call = getattr(stub, method.name)(request, timeout=20)
