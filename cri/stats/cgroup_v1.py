@@ -6,6 +6,7 @@ On a hybrid host the same cgroup is also in the unified tree, which has no contr
 from __future__ import annotations
 
 import os
+import re
 import time
 from typing import TYPE_CHECKING
 
@@ -18,6 +19,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
     from pathlib import Path
 
+_HUGEPAGE_FILE = re.compile(r"hugetlb\.([^.]+)\.([^.]+)")
+"""Page size, and what of it; reservations, with one more part, are not told."""
 _NOTHING = MemoryUse(0, 0, 0, 0, 0, 0, 0)
 
 
@@ -129,5 +132,5 @@ def hugepage_sizes(directory: str, suffix: str) -> list[str]:
         names = os.listdir(directory)
     except FileNotFoundError:
         raise CgroupGoneError(directory) from None
-    middle = (name.removeprefix("hugetlb.").removesuffix(f".{suffix}") for name in names if suffix in name)
-    return sorted(size for size in middle if size and "." not in size)
+    sizes = (_HUGEPAGE_FILE.fullmatch(name) for name in names)
+    return sorted(size.group(1) for size in sizes if size is not None and size.group(2) == suffix)
