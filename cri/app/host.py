@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import platform
 import re
+import shutil
 from pathlib import Path
 
 from cri.linux import capabilities, cgroups
@@ -26,7 +27,7 @@ def detect_host() -> HostFacts:
         kernel=_kernel_version(platform.release()),
         hostname=platform.node(),
         seccomp=_status_has("Seccomp:"),
-        apparmor=_read(Path("/sys/module/apparmor/parameters/enabled")) == "Y",
+        apparmor=_apparmor(),
         selinux=Path("/sys/fs/selinux/enforce").exists(),
         swap=_swap_accounted(),
         hugetlb="hugetlb" in controllers,
@@ -55,6 +56,12 @@ def _read(path: Path) -> str:
 
 def _status_has(key: str) -> bool:
     return key in _read(Path("/proc/self/status"))
+
+
+def _apparmor() -> bool:
+    """Without the parser no profile could be loaded, not even the default one."""
+    enabled = _read(Path("/sys/module/apparmor/parameters/enabled")) == "Y"
+    return enabled and shutil.which("apparmor_parser") is not None
 
 
 def _swap_accounted() -> bool:

@@ -22,9 +22,12 @@ from cri.container.accounts import Accounts
 from cri.container.cdi import CdiDevices
 from cri.container.containers import Containers
 from cri.container.engine import Engine
+from cri.container.selinux import Selinux
 from cri.image.store import ImageStore
+from cri.linux.selinux import policy_contexts
 from cri.logs.client import Followed, LogKeeper
 from cri.network.pod_network import PodNetwork
+from cri.oci.selinux import parse_policy_contexts
 from cri.sandbox.engine import PodEngine
 from cri.sandbox.events import ContainerEvents
 from cri.sandbox.networks import Networks
@@ -90,6 +93,7 @@ def assemble(
         oci=oci_settings(configuration),
         settings=container_settings(configuration),
         accounts=Accounts(client),
+        selinux=_selinux(configuration, host),
         cdi=CdiDevices(configuration.cdi_spec_dirs if configuration.enable_cdi else ()),
     )
     networks = build_networks(configuration, handlers, metrics)
@@ -106,6 +110,13 @@ def assemble(
         events=ContainerEvents(engine, metrics),
     )
     return Assembly(on, client, keeper, networks)
+
+
+def _selinux(configuration: Configuration, host: HostFacts) -> Selinux:
+    """Labels, or none where the kernel or the operator will have none. Blocking for one small file."""
+    if not (configuration.enable_selinux and host.selinux):
+        return Selinux()
+    return Selinux(parse_policy_contexts(policy_contexts()), configuration.selinux_category_range)
 
 
 def build_networks(configuration: Configuration, handlers: Handlers, metrics: Metrics) -> Networks:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from cri.container.cdi import CdiDevices
 from cri.container.exec_exits import ExecExits
+from cri.container.selinux import Selinux
 from cri.container.stop_schedule import StopSchedules
 
 if TYPE_CHECKING:
@@ -38,6 +39,7 @@ class Engine:
     oci: OciSettings
     settings: ContainerSettings
     accounts: Accounts
+    selinux: Selinux = field(default_factory=Selinux)
     cdi: CdiDevices = field(default_factory=CdiDevices)
     exec_exits: ExecExits = field(default_factory=ExecExits)
     stops: StopSchedules = field(default_factory=StopSchedules)

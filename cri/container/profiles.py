@@ -1,4 +1,4 @@
-"""Security profiles that live outside of the request: Localhost seccomp files, AppArmor profiles in the kernel."""
+"""Seccomp profiles that live outside of the request, in files of the node."""
 
 from __future__ import annotations
 
@@ -10,10 +10,8 @@ from cri.oci.seccomp import profile_path
 
 if TYPE_CHECKING:
     from api.wire import criv1
-    from cri.oci.host import HostFacts
     from cri.oci.settings import OciSettings
 
-LOADED_APPARMOR_PROFILES = Path("/sys/kernel/security/apparmor/profiles")
 MOST_PROFILE_BYTES = 4 << 20
 
 
@@ -32,11 +30,3 @@ def seccomp_profile(
             return file.read(MOST_PROFILE_BYTES)
     except (OSError, ValueError) as error:
         raise InvalidArgument(f"seccomp profile {path!r} cannot be read: {error}") from error
-
-
-def apparmor_profiles(host: HostFacts) -> frozenset[str]:
-    """Names of the profiles that the kernel has loaded; empty without AppArmor. Blocking."""
-    if not host.apparmor:
-        return frozenset()
-    lines = LOADED_APPARMOR_PROFILES.read_text().splitlines()
-    return frozenset(line.rpartition(" (")[0] for line in lines)

@@ -7,19 +7,23 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from api.wire import criv1
 from cri.concurrency.threads import finished_in_thread
 from cri.concurrency.together import together
+from cri.container.apparmor import loaded_profiles
 from cri.container.cdi import nodes_of
 from cri.container.devices import device_sources, host_devices
 from cri.container.image_volumes import image_volumes
 from cri.container.mount_sources import mount_sources
-from cri.container.profiles import apparmor_profiles, seccomp_profile
+from cri.container.profiles import seccomp_profile
+from cri.container.selinux import relabel_all
 from cri.container.users import resolved_user
 from cri.container.volumes import anonymous_volumes
 from cri.errors import InvalidArgument
+from cri.oci.apparmor import needs_default_profile
 from cri.oci.container import ContainerSpecInputs, SandboxFacts, container_spec
 from cri.oci.devices import HostDevice, wants_host_devices
 from cri.oci.image_defaults import ImageDefaults
@@ -67,6 +71,11 @@ async def build_spec(engine: Engine, plan: ContainerPlan, undo: UndoStack) -> Sp
         asyncio.to_thread(device_sources, config.devices),
         asyncio.to_thread(seccomp_profile, context, engine.oci),
     )
+    labels = engine.selinux.container_labels(config, plan.handler, plan.sandbox.record.process_label)
+    await relabel_all(
+        (Path(mount.host_path) for mount in config.mounts if mount.selinux_relabel and mount.host_path),
+        labels,
+    )
     inputs = ContainerSpecInputs(
         container_id=plan.record.id,
         config=config,
@@ -84,7 +93,10 @@ async def build_spec(engine: Engine, plan: ContainerPlan, undo: UndoStack) -> Sp
         host_devices=await _all_devices(context, plan.handler),
         target_pid_namespace=_target_pid_namespace(engine, plan),
         seccomp_profile=seccomp,
-        apparmor_profiles=apparmor_profiles(engine.host),
+        apparmor_profiles=await loaded_profiles(
+            engine.host, with_default=needs_default_profile(context, engine.host, engine.oci)
+        ),
+        labels=labels,
         cdi=cdi,
         cdi_nodes=await nodes_of(config, cdi, engine.oci),
     )

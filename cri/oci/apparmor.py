@@ -44,6 +44,15 @@ def needs_default_profile(
     return wanted and _enabled(host, settings)
 
 
+def sandbox_needs_default_profile(
+    context: criv1.LinuxSandboxSecurityContext, host: HostFacts, settings: OciSettings
+) -> bool:
+    """As `needs_default_profile` for the sandbox's own process."""
+    request = requested(context)
+    wanted = request is not None and request.kind is ProfileKind.RUNTIME_DEFAULT and not context.privileged
+    return wanted and _enabled(host, settings)
+
+
 def container_profile(
     context: criv1.LinuxContainerSecurityContext,
     host: HostFacts,

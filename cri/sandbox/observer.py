@@ -93,6 +93,8 @@ class Observer:
             self._container_exit(node.containers.get(message.container_id), exit_)
         elif message.container_id in node.sandboxes:
             self.sandbox_ended(node.sandboxes.get(message.container_id))
+        elif message.container_id in node.forming:
+            node.forming[message.container_id].ended.set()
 
     def _container_exit(self, container: Container, exit_: Exit) -> None:
         self._start(

@@ -16,12 +16,14 @@ from api.containerd import SPEC_TYPE_URL, TypedValue
 from api.containerd import Container as ContainerdContainer
 from api.containerd import errors as containerd_errors
 from api.wire import criv1
+from cri.container.apparmor import loaded_profiles
 from cri.container.id_mapping import root_mounts, snapshot_labels
 from cri.container.profiles import seccomp_profile
 from cri.container.spec import image_defaults
 from cri.container.unpacked import with_unpacked
 from cri.container.users import resolved_user
 from cri.observe.stages import stage
+from cri.oci.apparmor import sandbox_needs_default_profile
 from cri.oci.sandbox import SandboxSpecInputs, sandbox_spec
 from cri.oci.spec import to_json
 from cri.oci.user import sandbox_user_request
@@ -33,6 +35,7 @@ if TYPE_CHECKING:
     from cri.container.engine import Engine
     from cri.container.handlers import Handler
     from cri.image.image import Image
+    from cri.oci.selinux import SelinuxLabels
     from cri.state.sandbox import Sandbox
 
 log = structlog.get_logger(__name__)
@@ -42,7 +45,7 @@ DELETE_ATTEMPTS = 5
 
 
 async def containerd_record(
-    engine: Engine, record: SandboxRecord, handler: Handler, image: Image
+    engine: Engine, record: SandboxRecord, handler: Handler, image: Image, labels: SelinuxLabels
 ) -> ContainerdContainer:
     """The containerd container that is both the sandbox's record and the description of its process."""
     context = record.config.linux.security_context
@@ -62,6 +65,10 @@ async def containerd_record(
             resolv_conf_path=str(engine.paths.sandbox_files(record.id) / "resolv.conf"),
             shm_path=str(engine.paths.shared_memory(record.id)) if own_ipc else None,
             user_namespace=str(engine.paths.user_namespace(record.id)),
+            labels=labels,
+            apparmor_profiles=await loaded_profiles(
+                engine.host, with_default=sandbox_needs_default_profile(context, engine.host, engine.oci)
+            ),
             seccomp_profile=await asyncio.to_thread(seccomp_profile, context, engine.oci),
         )
     )

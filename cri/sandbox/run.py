@@ -21,7 +21,8 @@ from api.wire import criv1
 from cri.concurrency.threads import finished_in_thread
 from cri.concurrency.together import together
 from cri.concurrency.undo import UndoStack
-from cri.errors import InvalidArgument
+from cri.container.selinux import relabel_all
+from cri.errors import InvalidArgument, Unavailable
 from cri.observe.stages import annotate, stage
 from cri.sandbox import network
 from cri.sandbox.files import prepare_files, remove_files
@@ -33,6 +34,7 @@ from cri.state.sandbox import Sandbox
 
 if TYPE_CHECKING:
     from cri.container.handlers import Handler
+    from cri.oci.selinux import SelinuxLabels
     from cri.sandbox.engine import PodEngine
 
 log = structlog.get_logger(__name__)
@@ -56,39 +58,47 @@ async def run_sandbox(
     identifier = secrets.token_hex(32)
     annotate(sandbox=identifier)
     engine = pods.engine
-    engine.node.sandbox_names.reserve(name, identifier)
     handler = engine.handlers.get(handler_name)
+    engine.node.sandbox_names.reserve(name, identifier)
     host_network = config.linux.security_context.namespace_options.network == criv1.NODE
+    others = (*engine.node.sandboxes, *engine.node.forming.values())
+    labels = engine.selinux.sandbox_labels(config, handler, others)
     record = SandboxRecord(
         id=identifier,
         name=name,
         config=config,
         network_namespace="" if host_network else str(engine.paths.network_namespace(identifier)),
         runtime_handler=handler_name,
+        process_label="" if config.linux.security_context.privileged else labels.process,
     )
-    sandbox = Sandbox(record, snapshotter=handler.snapshotter)
+    # Until ADD begins there is nothing to release.
+    sandbox = Sandbox(record, snapshotter=handler.snapshotter, network_released=not host_network)
+    engine.node.forming[identifier] = sandbox
     try:
         async with UndoStack(f"RunPodSandbox {name}") as undo:
-            await _run(pods, sandbox, handler, undo)
+            await _run(pods, sandbox, handler, labels, undo)
     finally:
+        del engine.node.forming[identifier]
         if sandbox.id not in engine.node.sandboxes:
             engine.node.sandbox_names.release(name, identifier)
     return sandbox
 
 
-async def _run(pods: PodEngine, sandbox: Sandbox, handler: Handler, undo: UndoStack) -> None:
+async def _run(
+    pods: PodEngine, sandbox: Sandbox, handler: Handler, labels: SelinuxLabels, undo: UndoStack
+) -> None:
     engine = pods.engine
     with stage("image"):
         wanted = pods.settings.sandbox_image
         image = engine.images.find(wanted) or await engine.images.ensure(wanted)
     sandbox.image_id = image.id
     with stage("spec"):
-        record = await containerd_record(engine, sandbox.record, handler, image)
+        record = await containerd_record(engine, sandbox.record, handler, image, labels)
     undo.push("remove record", lambda: _remove_record(pods, sandbox))
     created, _, _ = await together(
         _create_record(pods, record),
         network.make_namespaces(engine.paths, sandbox.record, undo),
-        _make_files(pods, sandbox, undo),
+        _make_files(pods, sandbox, labels, undo),
     )
     sandbox.record = replace(sandbox.record, created_at=created.created_at)
     attached, _ = await together(
@@ -101,6 +111,10 @@ async def _run(pods: PodEngine, sandbox: Sandbox, handler: Handler, undo: UndoSt
                 id=sandbox.id, extensions={SANDBOX_EXTENSION: attached.to_extension()}
             )
             await engine.client.containers.update(update, f"extensions.{SANDBOX_EXTENSION}")
+    if sandbox.ended.is_set():
+        raise Unavailable(
+            f"the process of {sandbox} (image {wanted}) ended before the pod was ready; look at containerd's log"
+        )
     sandbox.ready = True
     engine.node.add_sandbox(sandbox)
     engine.node.changes.sandbox(ChangeKind.CREATED, sandbox)
@@ -113,16 +127,18 @@ async def _create_record(pods: PodEngine, record: ContainerdContainer) -> Contai
         return await pods.engine.client.containers.create(record)
 
 
-async def _make_files(pods: PodEngine, sandbox: Sandbox, undo: UndoStack) -> None:
+async def _make_files(pods: PodEngine, sandbox: Sandbox, labels: SelinuxLabels, undo: UndoStack) -> None:
     paths = pods.engine.paths
     with stage("files"):
         undo.push("remove files", lambda: finished_in_thread(remove_files, paths, sandbox.id))
         await finished_in_thread(prepare_files, paths, sandbox.record)
+        await relabel_all((paths.sandbox_files(sandbox.id), paths.shared_memory(sandbox.id)), labels)
 
 
 async def _attach(pods: PodEngine, sandbox: Sandbox, handler: Handler, undo: UndoStack) -> SandboxRecord:
     if sandbox.record.host_network:
         return sandbox.record
+    sandbox.network_released = False
     undo.push("CNI DEL", lambda: network.detach(pods, sandbox))
     return await network.attach(pods, sandbox, handler)
 

@@ -60,6 +60,8 @@ class Node:
         self.changes = Changes()
         self.sandboxes: Index[Sandbox] = Index("pod sandbox")
         self.containers: Index[Container] = Index("container")
+        self.forming: dict[str, Sandbox] = {}
+        """Sandboxes that are being run, by id: not visible yet, but what happens to their processes matters."""
         self.sandbox_names = Names("pod sandbox")
         self.container_names = Names("container")
         self._by_sandbox: defaultdict[str, dict[str, Container]] = defaultdict(dict)
