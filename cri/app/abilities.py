@@ -103,10 +103,17 @@ async def _of_shim(handler: Handler, client: Client) -> bytes | None:
     return info.extra.decode(types_pb2.RuntimeInfo).features.value or None
 
 
-async def _of_runc(handler: Handler) -> bytes | None:
+def runtime_binary(handler: Handler) -> str | None:
+    """The OCI runtime that runc's shim starts for a handler; None where another shim decides."""
     if handler.runtime_type != RUNC_TYPE or handler.options is None:
         return None
-    binary = handler.options.decode(runc_pb2.Options).binary_name or "runc"
+    return handler.options.decode(runc_pb2.Options).binary_name or "runc"
+
+
+async def _of_runc(handler: Handler) -> bytes | None:
+    binary = runtime_binary(handler)
+    if binary is None:
+        return None
     finished = await execute([binary, "features"], timeout_seconds=SECONDS)
     if finished.status != 0:
         # runc before 1.1 does not know the command, and has none of the features either.

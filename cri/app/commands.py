@@ -20,8 +20,9 @@ EXIT_FAILED = 1
 EXIT_INTERRUPTED = 130
 
 _ELSEWHERE = {
-    "config": ("cri.app.config.commands", "Print, check and migrate configuration files."),
-    "pod": ("cri.app.pod.commands", "Run pods from manifests through the CRI socket."),
+    "config": ("cri.app.config.commands", "group", "Print, check and migrate configuration files."),
+    "doctor": ("cri.app.doctor.commands", "command", "Look at this node and say what pods would miss."),
+    "pod": ("cri.app.pod.commands", "group", "Run pods from manifests through the CRI socket."),
 }
 
 
@@ -36,7 +37,8 @@ class LazyGroup(click.Group):
         """The command itself."""
         if cmd_name not in _ELSEWHERE:
             return super().get_command(ctx, cmd_name)
-        found = importlib.import_module(_ELSEWHERE[cmd_name][0]).group
+        module, attribute, _ = _ELSEWHERE[cmd_name]
+        found = getattr(importlib.import_module(module), attribute)
         assert isinstance(found, click.Command)  # noqa: S101 - the table above is ours
         return found
 
@@ -45,7 +47,7 @@ class LazyGroup(click.Group):
         rows = []
         for name in self.list_commands(ctx):
             own = super().get_command(ctx, name)
-            rows.append((name, _ELSEWHERE[name][1] if own is None else own.get_short_help_str(80)))
+            rows.append((name, _ELSEWHERE[name][2] if own is None else own.get_short_help_str(80)))
         with formatter.section("Commands"):
             formatter.write_dl(rows)
 

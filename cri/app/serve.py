@@ -23,6 +23,7 @@ from api.wire.criv1 import image_service_pb2, runtime_service_pb2
 from cri.app.abilities import with_abilities
 from cri.app.builtin_plugin import demand_absence
 from cri.app.config.assembly import node_paths
+from cri.app.doctor.commands import log_findings
 from cri.app.embedded import EmbeddedContainerd
 from cri.app.handlers import build_handlers
 from cri.app.host import detect_host
@@ -114,6 +115,7 @@ async def _run(configuration: Configuration, stopping: asyncio.Event, *, leave_n
         health = _health(configuration, assembly)
         async with serve_metrics(configuration.metrics.address, metrics, health):
             await _listen(server, path, configuration.grpc)
+            supervisor.start("doctor", log_findings(configuration, client))
             log.info("serving", socket=str(path), sandboxes=len(assembly.on.engine.node.sandboxes))
             await stopping.wait()
             log.info("stopping")
