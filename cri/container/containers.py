@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from cri.concurrency.single_flight import SingleFlight
 from cri.container.attach import attach
+from cri.container.checkpoint import checkpoint_container
 from cri.container.create import check_request, create_container
 from cri.container.exec_stream import exec_stream
 from cri.container.exec_sync import ExecResult, exec_sync
@@ -76,6 +77,10 @@ class Containers:
         container = self._node.containers.find(identifier)
         if container is not None:
             await remove_container(self._engine, self.get(identifier))
+
+    async def checkpoint(self, identifier: str, location: str, timeout_seconds: int) -> None:
+        """Write the state of a running container to an archive."""
+        await checkpoint_container(self._engine, self.get(identifier), location, timeout_seconds)
 
     async def update(self, identifier: str, resources: criv1.LinuxContainerResources) -> None:
         """Change the limits of a created or running container."""

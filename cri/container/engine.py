@@ -40,6 +40,8 @@ class Engine:
     settings: ContainerSettings
     accounts: Accounts
     selinux: Selinux = field(default_factory=Selinux)
+    checkpoints: set[str] = field(default_factory=set)
+    """Containers of which a checkpoint is under way."""
     cdi: CdiDevices = field(default_factory=CdiDevices)
     exec_exits: ExecExits = field(default_factory=ExecExits)
     stops: StopSchedules = field(default_factory=StopSchedules)

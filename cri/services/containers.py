@@ -57,6 +57,13 @@ class ContainerCalls:
         return Encoded.of(map(container_entry, self.on.containers.matching(request.filter)))
 
     @rpc
+    async def CheckpointContainer(
+        self, request: criv1.CheckpointContainerRequest
+    ) -> criv1.CheckpointContainerResponse:
+        await self.on.containers.checkpoint(request.container_id, request.location, request.timeout)
+        return criv1.CheckpointContainerResponse()
+
+    @rpc
     async def UpdateContainerResources(
         self, request: criv1.UpdateContainerResourcesRequest
     ) -> criv1.UpdateContainerResourcesResponse:
