@@ -163,6 +163,7 @@ async def test_stop_of_an_exited_or_created_container_succeeds(pod: Pod) -> None
 async def test_the_stop_signal_of_the_request_is_sent(pod: Pod) -> None:
     script = "trap 'exit 10' USR1; trap 'exit 15' TERM; while :; do sleep 1000 & wait $!; done"
     container = await pod.run(command=["sh", "-c", script], stop_signal=criv1.SIGUSR1)
+    await container.until_process("sleep 1000", runs=True)
     await container.stop(grace_seconds=20)
     assert (await container.status()).exit_code == 10
 
