@@ -85,6 +85,9 @@ class Watcher:
         self._closed = True
         self._news.set()
 
+    def __aiter__(self) -> AsyncIterator[criv1.ContainerEventResponse]:
+        return self.events()
+
     async def events(self) -> AsyncIterator[criv1.ContainerEventResponse]:
         """Every event from now on. Raises Unavailable when the server stops."""
         while not self._closed:

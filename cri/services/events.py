@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING
 from cri.services.streaming_rpc import endless_stream
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from contextlib import AbstractContextManager
 
     from api.wire import criv1
+    from cri.sandbox.events import Watcher
     from cri.services.collaborators import Collaborators
 
 
@@ -19,9 +20,5 @@ class EventCalls:
     on: Collaborators
 
     @endless_stream
-    async def GetContainerEvents(
-        self, request: criv1.GetEventsRequest
-    ) -> AsyncIterator[criv1.ContainerEventResponse]:
-        with self.on.events.watch() as watcher:
-            async for event in watcher.events():
-                yield event
+    def GetContainerEvents(self, request: criv1.GetEventsRequest) -> AbstractContextManager[Watcher]:
+        return self.on.events.watch()

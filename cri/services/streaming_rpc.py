@@ -6,8 +6,7 @@ one instant and sent in pieces, so that each item comes once. An empty list is a
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
+from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, TypeVar
 
 import grpc
@@ -29,6 +28,7 @@ Q = TypeVar("Q")
 A = TypeVar("A")
 T = TypeVar("T")
 Method = Callable[[S, Q], AsyncIterator[A]]
+Opening = Callable[[S, Q], "AbstractContextManager[AsyncIterable[A]]"]
 Call = Callable[[S, Q, "grpc.aio.ServicerContext[Q, A]"], AsyncIterator[A]]
 log = structlog.get_logger(__name__)
 
@@ -39,12 +39,45 @@ MOST_ITEMS = 1000
 
 def list_stream(method: Method[S, Q, A]) -> Call[S, Q, A]:
     """Make a servicer's method of `method`, an async generator that ends when the list has been sent."""
-    return _wrapped(method, operation)
+    name = method.__name__
+
+    async def call(self: S, request: Q, context: grpc.aio.ServicerContext[Q, A]) -> AsyncIterator[A]:
+        with operation(name):
+            try:
+                self.on.observer.check_recovered()
+                async for item in method(self, request):
+                    yield item
+                return
+            except Exception as error:  # noqa: BLE001 - the client is told, and what is ours is logged
+                code, message = _refusal(name, error)
+        await context.abort(code, message)
+
+    call.__name__ = name
+    return call
 
 
-def endless_stream(method: Method[S, Q, A]) -> Call[S, Q, A]:
-    """The same for a stream that lasts as long as the client stays: nobody waits for it, so it is no operation."""
-    return _wrapped(method, lambda _name: contextlib.nullcontext())
+def endless_stream(method: Opening[S, Q, A]) -> Call[S, Q, A]:
+    """Make a servicer's method of one that opens a stream which lasts as long as the client stays.
+
+    The client is told when the stream is open, by the call's initial metadata: from then on it misses nothing. Nobody
+    waits for the end, so it is no operation.
+    """
+    name = method.__name__
+
+    async def call(self: S, request: Q, context: grpc.aio.ServicerContext[Q, A]) -> AsyncIterator[A]:
+        try:
+            self.on.observer.check_recovered()
+            with method(self, request) as items:
+                await context.send_initial_metadata(())
+                async for item in items:
+                    yield item
+            return
+        except Exception as error:  # noqa: BLE001 - the client is told, and what is ours is logged
+            code, message = _refusal(name, error)
+        await context.abort(code, message)
+
+    call.__name__ = name
+    return call
 
 
 def pieces(items: Iterable[T], size_of: Callable[[T], int]) -> Iterator[Sequence[T]]:
@@ -66,23 +99,8 @@ def message_bytes(message: Message) -> int:
     return message.ByteSize()
 
 
-def _wrapped(
-    method: Method[S, Q, A], scope: Callable[[str], AbstractContextManager[object]]
-) -> Call[S, Q, A]:
-    name = method.__name__
-
-    async def call(self: S, request: Q, context: grpc.aio.ServicerContext[Q, A]) -> AsyncIterator[A]:
-        with scope(name):
-            try:
-                self.on.observer.check_recovered()
-                async for item in method(self, request):
-                    yield item
-                return
-            except Exception as error:
-                code, message = status_of(error)
-                if code is grpc.StatusCode.INTERNAL:
-                    log.exception("internal error", rpc=name)
-        await context.abort(code, message)
-
-    call.__name__ = name
-    return call
+def _refusal(name: str, error: Exception) -> tuple[grpc.StatusCode, str]:
+    code, message = status_of(error)
+    if code is grpc.StatusCode.INTERNAL:
+        log.error("internal error", rpc=name, exc_info=error)
+    return code, message
