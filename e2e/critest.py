@@ -1,6 +1,7 @@
 """Runs an installed critest against a private instance, and says what passed, failed and was skipped, by area.
 
-    python -m e2e.critest [--server cri-shim|builtin] [--focus REGEXP] [--skip REGEXP] [--unchanged]
+    python -m e2e.critest [--server cri-shim|builtin] [--focus REGEXP] [--skip REGEXP] [--websocket]
+                          [--unchanged]
 
 critest pulls one of its images by a digest that only the upstream image has. Offline that cannot be had, so
 critest is run as a copy in which that digest is the one of our own image; `--unchanged` runs it as it is, and
@@ -36,6 +37,7 @@ from e2e.harness.push import push
 from e2e.harness.registry import registry
 from e2e.harness.requirements import RequirementError, demand_requirements
 
+STREAMS = ("exec", "attach", "portforward")
 OUTCOMES = ("passed", "failed", "skipped")
 DIGEST = re.compile(rb"test-image-digest@(sha256:[0-9a-f]{64})")
 CACHE = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache"), "cri-shim", "critest")
@@ -57,6 +59,7 @@ def main() -> int:
     parser.add_argument("--server", choices=(CRI_SHIM, BUILT_IN), default=CRI_SHIM)
     parser.add_argument("--focus", help="only specs that match this regular expression")
     parser.add_argument("--skip", help="no specs that match this regular expression")
+    parser.add_argument("--websocket", action="store_true", help="stream over WebSocket instead of SPDY")
     parser.add_argument("--unchanged", action="store_true", help="do not run a copy with our image's digest")
     parser.add_argument("--report", type=Path, help="write the specs and their outcomes there, as JSON")
     options = parser.parse_args()
@@ -121,6 +124,7 @@ async def _critest(program: Path, endpoint: str, report: Path, options: argparse
     ]
     command += [f"-ginkgo.focus={options.focus}"] if options.focus else []
     command += [f"-ginkgo.skip={options.skip}"] if options.skip else []
+    command += [f"-websocket-{kind}" for kind in STREAMS] if options.websocket else []
     process = await asyncio.create_subprocess_exec(*command, cwd=report.parent)
     return await process.wait()
 

@@ -98,13 +98,11 @@ class PortForwardSession:
         end = self._protocol.finish
         try:
             with await self._dialler.dial(port) as pod:
-                await together(self._from_pod(key, pod, buffer), self._to_pod(key, pod, buffer))
+                whole, _ = await together(self._from_pod(key, pod, buffer), self._to_pod(key, pod, buffer))
+                end = self._protocol.finish if whole else self._protocol.abort
         except CriError as error:
             log.info("port cannot be reached", port=port, error=error.message)
             self._protocol.fail(key, error.message)
-        except OSError as error:
-            log.debug("connection to a port broke", port=port, error=str(error))
-            end = self._protocol.abort
         finally:
             end(key)
             buffer.close()
@@ -113,14 +111,21 @@ class PortForwardSession:
                 self._idle.set()
         await self._link.flush()
 
-    async def _from_pod(self, key: int, pod: socket.socket, buffer: Buffer) -> None:
+    async def _from_pod(self, key: int, pod: socket.socket, buffer: Buffer) -> bool:
+        """Whether the pod ended the connection in good order."""
         loop = asyncio.get_running_loop()
-        while block := await loop.sock_recv(pod, BLOCK_BYTES):
-            await self._send(key, block)
+        try:
+            while block := await loop.sock_recv(pod, BLOCK_BYTES):
+                await self._send(key, block)
+        except OSError as error:
+            log.debug("connection to a port broke", error=str(error))
+            buffer.close()
+            return False
         self._protocol.end(key)
         await self._link.flush()
         if not self._protocol.half_close:
             buffer.close()  # nobody could tell the client that only this direction has ended
+        return True
 
     async def _to_pod(self, key: int, pod: socket.socket, buffer: Buffer) -> None:
         loop = asyncio.get_running_loop()

@@ -11,6 +11,7 @@ import pytest
 from cri.errors import FailedPrecondition
 from cri.stream.endpoints import ExecCall, Streams, TerminalSize
 from cri.stream.server import StreamServer
+from tests.double.containerd import until
 from tests.stream.stream_clients import SocketClient, SpdyClient
 from tests.stream.stream_fakes import FakeProcess, fake_exec
 
@@ -90,10 +91,7 @@ async def test_terminal_sizes_reach_the_process(server: StreamServer):
         kinds = ("error", "stdin", "stdout", "resize")
         streams = {kind: await client.open(streamtype=kind) for kind in kinds}
         await client.send(streams["resize"], b'{"Width":80,"Height":24}\n')
-        await client.until(lambda: True)
-        async with asyncio.timeout(5):
-            while not processes or not processes[0].sizes:
-                await asyncio.sleep(0.01)
+        await until(lambda: bool(processes and processes[0].sizes))
         assert processes[0].sizes == [TerminalSize(80, 24)]
         client.end(streams["stdin"])
         await client.content(streams["error"])
@@ -255,6 +253,4 @@ async def test_fifty_sessions_at_once(server: StreamServer):
     async with asyncio.TaskGroup() as group:
         for number in range(50):
             group.create_task(one(number))
-    async with asyncio.timeout(5):
-        while server.sessions:
-            await asyncio.sleep(0.01)
+    await until(lambda: not server.sessions)
