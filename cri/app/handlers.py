@@ -65,6 +65,7 @@ def _handler(name: str, runtime: RuntimeSection, snapshotter: str) -> Handler:
         ),
         options=_options(name, runtime),
         snapshotter=runtime.snapshotter or snapshotter,
+        platform=runtime.platform,
         cni_conf_dir=Path(runtime.cni_conf_dir) if runtime.cni_conf_dir else None,
         cni_max_conf_num=runtime.cni_max_conf_num,
     )

@@ -37,6 +37,8 @@ class Handler:
     options: TypedValue | None
     """Options for the shim, sent with each task."""
     snapshotter: str
+    platform: str = ""
+    """The platform whose images it runs, such as linux/arm64; "" is this host's."""
     cni_conf_dir: Path | None = None
     """A CNI configuration of its own, else the node's."""
     cni_max_conf_num: int | None = None

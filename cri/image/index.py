@@ -17,7 +17,7 @@ import structlog
 
 from api.containerd import errors as containerd
 from cri.concurrency.together import all_of
-from cri.errors import CriError, InvalidArgument
+from cri.errors import CriError, InvalidArgument, NotFound
 from cri.image import reference
 from cri.image.chain import chain_ids
 from cri.image.documents import walk
@@ -65,10 +65,14 @@ def facts_of(found: Walk, config: ImageConfig) -> Facts:
 class Index:
     """All images by id and by name."""
 
-    def __init__(self, client: Client, platform: Platform, pinned: Sequence[str]) -> None:
-        """`pinned` are references and patterns of images that are pinned whatever their labels say."""
+    def __init__(
+        self, client: Client, platform: Platform, pinned: Sequence[str], others: Sequence[Platform] = ()
+    ) -> None:
+        """`platform` is this host's, `others` those that runtime handlers emulate.
+
+        `pinned` are references and patterns of images that are pinned whatever their labels say."""
         self._client = client
-        self._platform = platform
+        self._platforms = tuple(dict.fromkeys((platform, *others)))
         self._pinned = tuple(pinned)
         self._names: dict[str, _Name] = {}
         self._members: dict[str, dict[str, _Name]] = {}
@@ -157,8 +161,18 @@ class Index:
         self._set(record, facts, turn)
 
     async def _read(self, record: Record) -> Facts:
+        """What the target says for the first platform whose documents are there."""
+        failures: list[Exception] = []
+        for platform in self._platforms:
+            try:
+                return await self._read_for(record, platform)
+            except (NotFound, containerd.NotFound) as failure:
+                failures.append(failure)
+        raise failures[0]
+
+    async def _read_for(self, record: Record, platform: Platform) -> Facts:
         source = StoredDocuments(self._client)
-        found = await walk(source, record.target, self._platform, record.name)
+        found = await walk(source, record.target, platform, record.name)
         config = await source.config(found.manifest.config, record.name)
         check_layers(found.manifest, config, record.name)
         return facts_of(found, config)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from api.containerd import ContentInfo
+from api.containerd import ContentInfo, Descriptor
 from api.containerd import errors as containerd
 from cri.errors import FailedPrecondition
 from cri.image.chain import chain_ids
@@ -41,7 +41,9 @@ class LocalUnpacker:
             return
         name = image.names[0]
         async with self._lease.hold() as client:
-            found = await walk(StoredDocuments(client), image.target, self._platform, name)
+            # Which manifest of an index it was has been decided when the image was read or pulled.
+            manifest = Descriptor("", image.manifest_digest, 0) if image.manifest_digest else image.target
+            found = await walk(StoredDocuments(client), manifest, self._platform, name)
             chain = chain_ids(image.config.diff_ids)
             # Before the snapshots are there: with this the image holds each of them as soon as it is.
             label = snapshot_label(snapshotter)

@@ -10,6 +10,8 @@ import os
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from cri.errors import InvalidArgument
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
@@ -49,6 +51,14 @@ def host_platform() -> Platform:
     machine = os.uname().machine
     architecture, variant = _MACHINES.get(machine, (machine, ""))
     return Platform("linux", architecture, variant)
+
+
+def parse_platform(text: str) -> Platform:
+    """`linux/arm64` or `linux/arm/v7` as a value. Raises InvalidArgument."""
+    parts = text.split("/")
+    if len(parts) not in (2, 3) or not all(parts):
+        raise InvalidArgument(f"platform {text!r} is not os/architecture or os/architecture/variant")
+    return normalised(Platform(*parts))
 
 
 def normalised(platform: Platform) -> Platform:

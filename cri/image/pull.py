@@ -59,6 +59,7 @@ class Order:
     reference: Reference
     keyring: Keyring
     snapshotter: str
+    platform: Platform
 
 
 class Puller:
@@ -70,7 +71,6 @@ class Puller:
         *,
         settings: ImageSettings,
         registry: RegistrySettings,
-        platform: Platform,
         index: Index,
         lease: PullLease,
         fetcher: Fetcher,
@@ -81,7 +81,6 @@ class Puller:
         self._pinned = tuple(pinned)
         self._settings = settings
         self._registry = registry
-        self._platform = platform
         self._index = index
         self._lease = lease
         self._fetcher = fetcher
@@ -110,7 +109,7 @@ class Puller:
             with tally.part("resolve"):
                 probable = self._index.named(str(order.reference)) is not None
                 resolved = await resolve(
-                    self._client, repository, order.reference, self._platform, probable=probable
+                    self._client, repository, order.reference, order.platform, probable=probable
                 )
             with tally.part("verify"):
                 await self._verifier.verify(str(order.reference), resolved.walk.target)

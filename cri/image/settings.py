@@ -77,6 +77,8 @@ class ImageSettings:
     discard_unpacked_layers: bool = False
     disable_snapshot_annotations: bool = True
     stats_collect_period: float = 10.0
+    platforms: tuple[str, ...] = ()
+    """Those of the runtime handlers that have one of their own."""
     verifier_bin_dir: str = ""
     verifier_timeout: float = 10.0
     verifier_max: int = 10

@@ -16,7 +16,7 @@ from cri.image.joining import Joined
 from cri.image.lease import PullLease
 from cri.image.local import LocalUnpacker
 from cri.image.mirrors import deprecations
-from cri.image.platform import host_platform
+from cri.image.platform import host_platform, parse_platform
 from cri.image.pull import Order, Puller
 from cri.image.remove import remove_names
 from cri.image.unpack import Unpacker
@@ -53,9 +53,9 @@ class ImageStore:
         self._settings = settings
         self._registry = registry
         pinned = [_normalised(name) for name in (*settings.pinned_images, settings.sandbox_image) if name]
-        platform = host_platform()
+        self._platform = platform = host_platform()
         self._lease = PullLease(client)
-        self._index = Index(client, platform, pinned)
+        self._index = Index(client, platform, pinned, [parse_platform(text) for text in settings.platforms])
         fetcher = Fetcher(
             supervisor,
             self._lease,
@@ -67,7 +67,6 @@ class ImageStore:
             client,
             settings=settings,
             registry=registry,
-            platform=platform,
             index=self._index,
             lease=self._lease,
             fetcher=fetcher,
@@ -98,27 +97,44 @@ class ImageStore:
         await self._index.refresh(name)
 
     async def pull(
-        self, reference: str, auth: AuthConfig | None = None, *, snapshotter: str | None = None
+        self,
+        reference: str,
+        auth: AuthConfig | None = None,
+        *,
+        snapshotter: str = "",
+        platform: str = "",
     ) -> str:
         """Pull and unpack `reference`; returns the image id ("sha256:<config digest>").
+
+        `snapshotter` and `platform` are those of the runtime handler that the image is for; "" is the node's.
 
         Raises InvalidArgument for a malformed reference, NotFound, Unauthenticated, PermissionDenied,
         Unavailable (message starts with `RegistryUnavailable` where the registry could not be reached) and
         DeadlineExceeded when nothing moved for `image_pull_progress_timeout`.
         """
-        return (await self.pull_reported(reference, auth, snapshotter=snapshotter)).image_id
+        report = await self.pull_reported(reference, auth, snapshotter=snapshotter, platform=platform)
+        return report.image_id
 
     async def pull_reported(
-        self, reference: str, auth: AuthConfig | None = None, *, snapshotter: str | None = None
+        self,
+        reference: str,
+        auth: AuthConfig | None = None,
+        *,
+        snapshotter: str = "",
+        platform: str = "",
     ) -> PullReport:
         """Like `pull`, with what it took."""
         order = Order(
             reference=references.parse(reference),
             keyring=keyring(auth, self._registry.configs),
             snapshotter=snapshotter or self._settings.snapshotter,
+            platform=parse_platform(platform) if platform else self._platform,
         )
         # Credentials are part of the key: having joined another's pull must not stand in for being allowed to.
-        key = (order.reference, order.snapshotter, order.keyring.requested, order.keyring.requested_for)
+        key = (
+            *(order.reference, order.snapshotter, order.platform),
+            *(order.keyring.requested, order.keyring.requested_for),
+        )
         with stage("pull"):
             return await self._pulls.run(key, str(order.reference), lambda: self._counted(order))
 

@@ -47,7 +47,11 @@ class ImageService:
     @rpc
     async def PullImage(self, request: criv1.PullImageRequest) -> criv1.PullImageResponse:
         auth = request.auth if request.HasField("auth") else None
-        return criv1.PullImageResponse(image_ref=await self._images.pull(_named(request.image), auth))
+        handler = self.on.engine.handlers.get(request.image.runtime_handler)
+        image_id = await self._images.pull(
+            _named(request.image), auth, snapshotter=handler.snapshotter, platform=handler.platform
+        )
+        return criv1.PullImageResponse(image_ref=image_id)
 
     @rpc
     async def RemoveImage(self, request: criv1.RemoveImageRequest) -> criv1.RemoveImageResponse:

@@ -315,7 +315,8 @@ def test_defaults_agree_with_the_packages():
 def test_no_setting_is_forgotten(settings):
     """Each setting of a package follows the configuration, or has a key of its own there."""
     renamed = {
-        "bin_dirs", "plugin_timeout_seconds", "verifier_bin_dir", "verifier_timeout", "verifier_max"
+        "bin_dirs", "plugin_timeout_seconds", "verifier_bin_dir", "verifier_timeout", "verifier_max",
+        "platforms",
     }  # fmt: skip
     keys = {
         field.name

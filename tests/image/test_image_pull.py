@@ -10,6 +10,7 @@ import pytest
 from api.containerd import Client
 from cri.image.store import ImageStore
 from tests.double import ContainerdDouble
+from tests.image.conftest import MakeStore
 from tests.image.made_images import image_of, index_of
 from tests.image.scripted_registry import ScriptedRegistry
 
@@ -151,6 +152,22 @@ async def test_an_index_gives_the_platform_of_this_machine(
     assert found.target.digest == index.digest
     assert found.manifest_digest == ours.manifest.digest
     assert containerd.collect_garbage() == [], "the index holds the manifest of our platform"
+
+
+async def test_a_handler_may_want_another_platform(registry: ScriptedRegistry, make_store: MakeStore) -> None:
+    ours, other = image_of(b"ours"), image_of(b"other", architecture="s390x")
+    index = index_of(
+        (other, {"os": "linux", "architecture": "s390x"}), (ours, {"os": "linux", "architecture": "amd64"})
+    )
+    reference = registry.add("app", "multi", ours, index)
+    registry.add("app", "other", other)
+    store = await make_store(platforms=("linux/s390x",))
+    assert await store.pull(reference, platform="linux/s390x") == other.config.digest
+    restarted = await make_store(platforms=("linux/s390x",))
+    image = restarted.find(reference)
+    assert image is not None, "an image of which only a handler's platform is there is known after a restart"
+    assert image.id == other.config.digest
+    assert await restarted.unpacked(image, "native") == image.chain_id
 
 
 async def test_two_pulls_of_one_image_are_one(registry: ScriptedRegistry, store: ImageStore) -> None:

@@ -118,6 +118,9 @@ def image_settings(configuration: Configuration) -> ImageSettings:
         image_pull_engine=configuration.image_pull_engine,
         sandbox_image=configuration.sandbox_image,
         pinned_images=configuration.pinned_images,
+        platforms=tuple(
+            sorted({each.platform for each in configuration.containerd.runtimes.values() if each.platform})
+        ),
         discard_unpacked_layers=configuration.containerd.discard_unpacked_layers,
         disable_snapshot_annotations=configuration.containerd.disable_snapshot_annotations,
         stats_collect_period=configuration.stats_collect_period,

@@ -37,6 +37,7 @@ MOVED_RUNTIME_KEYS: Mapping[KeyPath, KeyPath] = {
 MOVED: Mapping[KeyPath, KeyPath] = {
     ("pinned_images", "sandbox"): ("sandbox_image",),
     ("registry", "auths", "*", "*"): ("registry", "configs", "*", "auth", "*"),
+    ("runtime_platforms", "*", "*"): ("containerd", "runtimes", "*", "*"),
     ("containerd", "default_runtime", "*"): ("containerd", "runtimes", "default", "*"),
     ("containerd", "default_runtime", "options", "*"): ("containerd", "runtimes", "default", "options", "*"),
     ("containerd", "untrusted_workload_runtime", "*"): ("containerd", "runtimes", "untrusted", "*"),
@@ -53,7 +54,6 @@ NOWHERE: Mapping[KeyPath, str] = {
     ("image_decryption", "*"): "encrypted images are decrypted by containerd's own stream processors",
     ("image_pull_with_sync_fs",): "containerd decides when the snapshotter's file system is synced",
     ("concurrent_layer_fetch_buffer",): "layers are streamed; there is no buffer to set",
-    ("runtime_platforms", "*", "*"): "images are pulled for this host's platform",
     ("ignore_deprecation_warnings",): "there are no such warnings here",
     ("runtime", "stats_collect_period"): "the usage of containers is sampled at a rate of its own",
     ("stats_retention_period",): "usage is kept only as long as the sampler needs it",

@@ -151,6 +151,13 @@ class RuntimeSection:
         default="",
         metadata=meaning('Snapshotter of this handler\'s containers; "" is the one of [containerd].'),
     )
+    platform: str = field(
+        default="",
+        metadata=meaning(
+            "Platform of this handler's images, for one that emulates another; \"\" is this host's.",
+            example='"linux/arm64"',
+        ),
+    )
     pod_annotations: tuple[str, ...] = field(
         default=(),
         metadata=meaning(
