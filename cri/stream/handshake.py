@@ -94,10 +94,12 @@ class Handshake:
     def __init__(self) -> None:
         self._http = h11.Connection(h11.SERVER, max_incomplete_event_size=MOST_HEADER_BYTES)
         self._request: h11.Request | None = None
+        self._received = 0
 
     def receive(self, data: bytes) -> UpgradeRequest | None:
         """Take in bytes (none at the end of input); the request once it is complete. Raises Refused."""
         try:
+            self._received += len(data)
             self._http.receive_data(data)
             while True:
                 event = self._http.next_event()
@@ -106,7 +108,12 @@ class Handshake:
                 elif isinstance(event, h11.Data):
                     raise Refused(413, "a request for a stream has no body")
                 elif isinstance(event, h11.EndOfMessage) and self._request is not None:
-                    return _read(self._request, self._http.trailing_data[0])
+                    trailing = self._http.trailing_data[0]
+                    if (
+                        self._received - len(trailing) > MOST_HEADER_BYTES
+                    ):  # h11 looks at what is incomplete only
+                        raise Refused(431, f"the request's head is longer than {MOST_HEADER_BYTES} bytes")
+                    return _read(self._request, trailing)
                 else:
                     return None
         except h11.RemoteProtocolError as error:
