@@ -28,20 +28,17 @@ from cri.app.embedded import EmbeddedContainerd
 from cri.app.handlers import build_handlers
 from cri.app.host import detect_host
 from cri.app.node import Assembly, assemble
+from cri.app.observation import watch_logs, watch_operations
 from cri.app.socket import remove_stale_socket, socket_path
 from cri.concurrency.supervision import Supervisor
 from cri.concurrency.together import all_of, together
-from cri.concurrency.undo import watch_leftovers
 from cri.errors import CriError
 from cri.observe import task_dump
+from cri.observe.admin import SOCKET_NAME, run_admin
 from cri.observe.exposition import serve_metrics
 from cri.observe.interceptor import ObservingInterceptor
-from cri.observe.log_totals import LogMeter
 from cri.observe.loop_lag import watch_loop_lag
 from cri.observe.metrics import Metrics
-from cri.observe.slow_operations import SlowOperationLog
-from cri.observe.snapshots import LogTotals, ObjectCount, count_objects
-from cri.observe.stages import on_finished
 from cri.oci.oom_score import unexpectedly_limited
 from cri.sandbox.remove import remove_sandbox
 from cri.services.image import ImageService
@@ -54,7 +51,6 @@ if TYPE_CHECKING:
 
     from cri.app.config.configuration import Configuration
     from cri.app.config.schema import GrpcSection
-    from cri.logs.client import LogKeeper
 
 log = structlog.get_logger(__name__)
 
@@ -106,7 +102,8 @@ async def _run(configuration: Configuration, stopping: asyncio.Event, *, leave_n
             with_abilities(build_handlers(configuration), client, host), _release(client)
         )
         assembly = assemble(configuration, client, metrics, supervisor, release, handlers, host)
-        _watch_operations(configuration, metrics, assembly)
+        watch_operations(configuration, assembly, metrics)
+        _warn_of_limits(assembly)
         await assembly.keeper.start()
         await assembly.on.streams.start()
         _start_tasks(configuration, assembly, supervisor, metrics)
@@ -139,7 +136,11 @@ def _start_tasks(
     supervisor.keep("stats", assembly.on.stats.run)
     supervisor.keep("CDI devices", assembly.on.engine.cdi.run)
     supervisor.keep("loop lag", lambda: watch_loop_lag(metrics.loop_lag))
-    supervisor.keep("log totals", lambda: _watch_logs(assembly.keeper, metrics))
+    supervisor.keep("log totals", lambda: watch_logs(assembly.keeper, metrics))
+    supervisor.keep(
+        "admin socket",
+        lambda: run_admin(node_paths(configuration).state / SOCKET_NAME, assembly.on.timelines),
+    )
     for number, network in enumerate(assembly.networks):
         supervisor.keep(f"cni configuration {number}", network.run)
 
@@ -204,42 +205,13 @@ async def _listen(server: grpc.aio.Server, path: Path, section: GrpcSection) -> 
     await asyncio.to_thread(path.chmod, int(section.mode, 8))
 
 
-def _watch_operations(configuration: Configuration, metrics: Metrics, assembly: Assembly) -> None:
-    on_finished(metrics.operation_finished)
-    watch_leftovers(metrics.rollback_leftover)
-    if configuration.debug.slow_operation_threshold > 0:
-        on_finished(SlowOperationLog(configuration.debug.slow_operation_threshold))
+def _warn_of_limits(assembly: Assembly) -> None:
     engine = assembly.on.engine
-
-    def objects() -> list[ObjectCount]:
-        return count_objects(
-            {
-                "sandbox": ["ready" if sandbox.ready else "notready" for sandbox in engine.node.sandboxes],
-                "container": [container.status.phase.value for container in engine.node.containers],
-                "image": ["present" for _ in engine.images.list()],
-            }
-        )
-
-    metrics.snapshots.objects = objects
-    metrics.snapshots.containerd_up = assembly.on.observer.connected.is_set
     if unexpectedly_limited(engine.host, engine.oci):
         log.warning(
             "CAP_SYS_RESOURCE is missing: oom_score_adj below this process's own is raised to it",
             own=engine.host.own_oom_score_adj,
         )
-
-
-async def _watch_logs(keeper: LogKeeper, metrics: Metrics) -> None:
-    meter = LogMeter()
-    metrics.snapshots.logs = meter.totals
-
-    async def read() -> dict[str, LogTotals]:
-        return {
-            container_id: LogTotals(each.bytes, each.lines, each.split_lines, each.lost_bytes)
-            for container_id, each in (await keeper.statistics()).items()
-        }
-
-    await meter.watch(read)
 
 
 async def _remove_everything(assembly: Assembly) -> None:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
+
+from cri.observe.timelines import Timelines
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -33,6 +35,7 @@ class Collaborators:
     """The effective configuration as plain values, without secrets."""
     stats: NodeStats
     events: ContainerEvents
+    timelines: Timelines = field(default_factory=Timelines)
 
     @property
     def engine(self) -> Engine:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import TYPE_CHECKING
 
 from api.wire import criv1
@@ -50,6 +51,7 @@ class ContainerCalls:
         info = {}
         if request.verbose:
             info = status.verbose_info(container, await runtime_spec(self.on.engine, container.id))
+            info["timeline"] = json.dumps({"operations": self.on.timelines.of_container(container.id)})
         return criv1.ContainerStatusResponse(status=status.status_message(container, image), info=info)
 
     @rpc

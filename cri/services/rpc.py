@@ -16,6 +16,7 @@ import structlog
 from cri.concurrency.deadline import set_caller_deadline
 from cri.observe.stages import operation
 from cri.services.errors import status_of
+from cri.services.subject import subject
 
 if TYPE_CHECKING:
     from cri.services.collaborators import Collaborators
@@ -56,13 +57,16 @@ def early_rpc(method: Method[S, Q, A]) -> Call[S, Q, A]:
 def _wrapped(name: str, method: Method[S, Q, A]) -> Call[S, Q, A]:
     async def call(self: S, request: Q, context: grpc.aio.ServicerContext[Q, A]) -> A:
         set_caller_deadline(context.time_remaining())
-        with operation(name):
-            try:
+        about = subject(request)
+        if about:
+            structlog.contextvars.bind_contextvars(**about)
+        try:
+            with operation(name, **about):
                 return await method(self, request)
-            except Exception as error:
-                code, message = status_of(error)
-                if code is grpc.StatusCode.INTERNAL:
-                    log.exception("internal error", rpc=name)
+        except Exception as error:
+            code, message = status_of(error)
+            if code is grpc.StatusCode.INTERNAL:
+                log.exception("internal error", rpc=name)
         await context.abort(code, message)
         raise AssertionError("abort returned")
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import TYPE_CHECKING
 
 from api.wire import criv1
@@ -49,6 +50,9 @@ class SandboxCalls:
         info = {}
         if request.verbose:
             info = status.verbose_info(sandbox, await runtime_spec(self.on.engine, sandbox.id))
+            timeline = self.on.timelines.of_uid(sandbox.config.metadata.uid)
+            if timeline is not None:
+                info["timeline"] = json.dumps(timeline)
         view = pod_view(self.on.engine, sandbox)
         return criv1.PodSandboxStatusResponse(
             status=view.sandbox, info=info, containers_statuses=view.containers, timestamp=view.timestamp

@@ -42,14 +42,14 @@ def list_stream(method: Method[S, Q, A]) -> Call[S, Q, A]:
     name = method.__name__
 
     async def call(self: S, request: Q, context: grpc.aio.ServicerContext[Q, A]) -> AsyncIterator[A]:
-        with operation(name):
-            try:
+        try:
+            with operation(name):
                 self.on.observer.check_recovered()
                 async for item in method(self, request):
                     yield item
-                return
-            except Exception as error:  # noqa: BLE001 - the client is told, and what is ours is logged
-                code, message = _refusal(name, error)
+            return
+        except Exception as error:  # noqa: BLE001 - the client is told, and what is ours is logged
+            code, message = _refusal(name, error)
         await context.abort(code, message)
 
     call.__name__ = name

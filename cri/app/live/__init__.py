@@ -1,0 +1,1 @@
+"""The commands that ask a running server what it is doing: status, timeline, log-level."""

@@ -1,0 +1,53 @@
+"""Connects what the server does with what tells about it: metrics, slow-operation log, timelines, totals of logs."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from cri.concurrency.undo import watch_leftovers
+from cri.observe.log_totals import LogMeter
+from cri.observe.slow_operations import SlowOperationLog
+from cri.observe.snapshots import LogTotals, ObjectCount, count_objects
+from cri.observe.stages import on_finished
+
+if TYPE_CHECKING:
+    from cri.app.config.configuration import Configuration
+    from cri.app.node import Assembly
+    from cri.logs.client import LogKeeper
+    from cri.observe.metrics import Metrics
+
+
+def watch_operations(configuration: Configuration, assembly: Assembly, metrics: Metrics) -> None:
+    """Have every operation, and everything that scrapes ask for, told from now on."""
+    on_finished(metrics.operation_finished)
+    on_finished(assembly.on.timelines)
+    watch_leftovers(metrics.rollback_leftover)
+    if configuration.debug.slow_operation_threshold > 0:
+        on_finished(SlowOperationLog(configuration.debug.slow_operation_threshold))
+    engine = assembly.on.engine
+
+    def objects() -> list[ObjectCount]:
+        return count_objects(
+            {
+                "sandbox": ["ready" if sandbox.ready else "notready" for sandbox in engine.node.sandboxes],
+                "container": [container.status.phase.value for container in engine.node.containers],
+                "image": ["present" for _ in engine.images.list()],
+            }
+        )
+
+    metrics.snapshots.objects = objects
+    metrics.snapshots.containerd_up = assembly.on.observer.connected.is_set
+
+
+async def watch_logs(keeper: LogKeeper, metrics: Metrics) -> None:
+    """Read the log keeper's counters now and then, for ever; made for `Supervisor.keep`."""
+    meter = LogMeter()
+    metrics.snapshots.logs = meter.totals
+
+    async def read() -> dict[str, LogTotals]:
+        return {
+            container_id: LogTotals(each.bytes, each.lines, each.split_lines, each.lost_bytes)
+            for container_id, each in (await keeper.statistics()).items()
+        }
+
+    await meter.watch(read)
