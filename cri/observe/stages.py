@@ -41,6 +41,8 @@ class StageRecord:
     """Monotonic seconds."""
     seconds: float | None = None
     """How long it took; None while it runs (or if it outlived its operation)."""
+    task: asyncio.Task[object] | None = None
+    """The task that is in it, for its stack; None after the end."""
 
 
 @dataclass(slots=True, eq=False)
@@ -201,7 +203,7 @@ class _StageScope:
         running = _current.get()
         if running is None or running.seconds is not None or len(running.stages) >= MOST_STAGES:
             return
-        self._record = StageRecord(self._name, time.monotonic())
+        self._record = StageRecord(self._name, time.monotonic(), task=_current_task())
         running.stages.append(self._record)
 
     def __exit__(
@@ -209,6 +211,7 @@ class _StageScope:
     ) -> None:
         if self._record is not None:
             self._record.seconds = time.monotonic() - self._record.began
+            self._record.task = None
 
 
 def _current_task() -> asyncio.Task[object] | None:
