@@ -39,12 +39,21 @@ def prepare_files(paths: NodePaths, record: SandboxRecord) -> None:
     (directory / "resolv.conf").write_bytes(resolv_conf(record.config))
     _copy_or_empty(Path("/etc/hosts"), directory / "hosts")
     if record.config.log_directory:
-        Path(record.config.log_directory).mkdir(parents=True, exist_ok=True, mode=0o755)
+        _make_log_directory(record.config.log_directory)
     if record.config.linux.security_context.namespace_options.ipc != criv1.NODE:
         shm = paths.shared_memory(record.id)
         shm.mkdir(parents=True, exist_ok=True, mode=0o700)
         if not is_mount_point(shm):
             mount_tmpfs(shm, size=SHARED_MEMORY_BYTES, mode=SHARED_MEMORY_MODE)
+
+
+def _make_log_directory(path: str) -> None:
+    try:
+        Path(path).mkdir(parents=True, exist_ok=True, mode=0o755)
+    except OSError as error:
+        raise InvalidArgument(
+            f"config.log_directory {path!r} cannot be made: {error.strerror or error}"
+        ) from error
 
 
 def release_mounts(paths: NodePaths, sandbox_id: str) -> None:

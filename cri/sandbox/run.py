@@ -26,6 +26,7 @@ from cri.errors import InvalidArgument, Unavailable
 from cri.observe.stages import annotate, stage
 from cri.sandbox import network
 from cri.sandbox.files import prepare_files, remove_files
+from cri.sandbox.pod_request import check_port_mappings
 from cri.sandbox.process import containerd_record, start_process
 from cri.state.changes import ChangeKind
 from cri.state.deletion import ensure_deleted
@@ -45,8 +46,10 @@ def check_request(config: criv1.PodSandboxConfig) -> None:
     for field in ("name", "namespace", "uid"):
         if not getattr(config.metadata, field):
             raise InvalidArgument(f"config.metadata.{field} is empty")
-    if config.log_directory and not config.log_directory.startswith("/"):
-        raise InvalidArgument(f"config.log_directory {config.log_directory!r} must be an absolute path")
+    directory = config.log_directory
+    if directory and (not directory.startswith("/") or "\0" in directory):
+        raise InvalidArgument(f"config.log_directory {directory!r} must be an absolute path")
+    check_port_mappings(config.port_mappings)
 
 
 async def run_sandbox(
