@@ -10,7 +10,7 @@ import posixpath
 from typing import TYPE_CHECKING
 
 from api.wire import criv1
-from cri.oci.cgroups import pod_cgroup
+from cri.oci.cgroups import SCOPE_PREFIX, pod_cgroup
 from cri.state.filters import labels_match
 from cri.stats.pod_metrics import Limits, Subject
 from cri.stats.target import PodTarget, ProcessTarget
@@ -101,12 +101,12 @@ def sandbox_attributes(sandbox: Sandbox) -> criv1.PodSandboxAttributes:
     )
 
 
-def container_subject(container: Container, sandbox: Sandbox) -> Subject:
-    """The labels of a container's metrics."""
+def container_subject(container: Container, sandbox: Sandbox, default_parent: str) -> Subject:
+    """The labels of a container's metrics; `default_parent` is the cgroup of pods without one of their own."""
     asked = container.config.image
     return Subject(
         container=container.config.metadata.name,
-        id=posixpath.join(pod_cgroup(sandbox.config.linux.cgroup_parent) or "/", container.id),
+        id=_cgroup_path(sandbox, container.id, default_parent),
         image=asked.user_specified_image or asked.image,
         name=container.id,
         namespace=sandbox.config.metadata.namespace,
@@ -114,11 +114,11 @@ def container_subject(container: Container, sandbox: Sandbox) -> Subject:
     )
 
 
-def sandbox_subject(sandbox: Sandbox, image: Image | None) -> Subject:
+def sandbox_subject(sandbox: Sandbox, image: Image | None, default_parent: str) -> Subject:
     """The labels of a pod's own metrics: those of its sandbox container, whose `container` is empty."""
     return Subject(
         container="",
-        id=posixpath.join(pod_cgroup(sandbox.config.linux.cgroup_parent) or "/", sandbox.id),
+        id=_cgroup_path(sandbox, sandbox.id, default_parent),
         image=image.repo_tags[0] if image is not None and image.repo_tags else sandbox.image_id,
         name=sandbox.id,
         namespace=sandbox.config.metadata.namespace,
@@ -138,3 +138,10 @@ def container_limits(container: Container) -> Limits:
         memory_reservation=int(reservation) if reservation.isdecimal() else 0,
         memory_and_swap=resources.memory_swap_limit_in_bytes,
     )
+
+
+def _cgroup_path(sandbox: Sandbox, container_id: str, default_parent: str) -> str:
+    """What cAdvisor gives as id: the path of the cgroup."""
+    parent = pod_cgroup(sandbox.config.linux.cgroup_parent) or default_parent
+    name = f"{SCOPE_PREFIX}-{container_id}.scope" if parent.endswith(".slice") else container_id
+    return posixpath.join(parent, name)

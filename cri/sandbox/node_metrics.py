@@ -17,9 +17,10 @@ if TYPE_CHECKING:
 
     from cri.container.engine import Engine
     from cri.sandbox.node_stats import NodeStats
-    from cri.sandbox.pod_stats import Layers, MeasuredPod
+    from cri.sandbox.pod_stats import Layers
     from cri.state.container import Container
     from cri.state.sandbox import Sandbox
+    from cri.stats.pod_metrics import Subject
     from cri.stats.sampler import FullReading
     from cri.stats.usage import NetworkUse, Volume
 
@@ -45,9 +46,11 @@ async def pod_metrics(engine: Engine, stats: NodeStats) -> list[criv1.PodSandbox
     for pod in pods:
         message = criv1.PodSandboxMetrics(pod_sandbox_id=pod.sandbox.id)
         _write_pod(message, engine, pod.sandbox, networks.get(pod.sandbox.id))
+        parent = engine.oci.default_cgroup_parent
         for container in pod.containers:
             if container.id in readings:
-                _write_container(message, pod, container, readings[container.id], layers, volumes)
+                subject = measured.container_subject(container, pod.sandbox, parent)
+                _write_container(message, subject, container, readings[container.id], layers, volumes)
         found.append(message)
         await asyncio.sleep(0)  # hundreds of pods are tens of milliseconds of work
     return found
@@ -58,20 +61,20 @@ def _write_pod(
 ) -> None:
     if network is None:
         return
-    subject = measured.sandbox_subject(sandbox, engine.images.find(sandbox.image_id))
+    image = engine.images.find(sandbox.image_id)
+    subject = measured.sandbox_subject(sandbox, image, engine.oci.default_cgroup_parent)
     write_samples(message.metrics, subject, network.at, network_samples(network))
 
 
 def _write_container(
     message: criv1.PodSandboxMetrics,
-    pod: MeasuredPod,
+    subject: Subject,
     container: Container,
     reading: FullReading,
     layers: Layers,
     volumes: Mapping[str, Volume | None],
 ) -> None:
     metrics = message.container_metrics.add(container_id=container.id).metrics
-    subject = measured.container_subject(container, pod.sandbox)
     samples = container_samples(reading, measured.container_limits(container), container.status.started_at)
     write_samples(metrics, subject, reading.usage.at, samples)
     layer = layers.usage.get(measured.layer_of(container))
