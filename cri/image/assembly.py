@@ -94,7 +94,7 @@ class Assembly:
             self._diff_ids = config.diff_ids
             await self._unpack(config, downloads, group)
             self._want_from(len(self._layers))
-        self._tally.reused_layers = sum(not download.result().received for download in downloads)
+        self._tally.fetched_layers += sum(download.result().received > 0 for download in downloads)
         return facts_of(self._plan.walk, config)
 
     async def _store_documents(self) -> None:

@@ -75,6 +75,14 @@ def read_hosts(config_path: str, domain: str) -> tuple[Endpoint, ...] | None:
     return None
 
 
+def tree_for(config_path: str, domain: str) -> str:
+    """The tree among the colon-separated ones that says something about `domain`, or "". Blocking."""
+    for tree in filter(None, config_path.split(":")):
+        if any(os.path.isdir(directory) for directory in _directories(tree, domain)):
+            return tree
+    return ""
+
+
 def parse_hosts(text: str, path: str, domain: str) -> tuple[Endpoint, ...]:
     """The servers that the file at `path` names for `domain`, in order. Raises FailedPrecondition."""
     try:

@@ -116,6 +116,10 @@ class Index:
         """All images, by id."""
         return [self._images[image_id] for image_id in sorted(self._images)]
 
+    def contains(self, image_id: str) -> bool:
+        """Whether there is an image with this id."""
+        return image_id in self._images
+
     def named(self, name: str) -> Image | None:
         """The image with this exact record."""
         known = self._names.get(name)

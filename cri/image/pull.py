@@ -13,7 +13,7 @@ snapshotter may turn out to need none of them.
 from __future__ import annotations
 
 import asyncio
-from dataclasses import dataclass
+from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
 import structlog
@@ -32,16 +32,16 @@ from cri.image.transport import Transport
 from cri.image.verify import Verifier
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import AsyncIterator, Sequence
 
     from api.containerd import Client
-    from cri.image.credentials import Keyring
+    from cri.image.endpoint import Endpoint
     from cri.image.fetch import Fetcher
     from cri.image.index import Facts, Index
     from cri.image.lease import PullLease
-    from cri.image.platform import Platform
-    from cri.image.reference import Reference
+    from cri.image.order import Order
     from cri.image.settings import ImageSettings, RegistrySettings
+    from cri.image.transfer import TransferService
     from cri.image.unpack import Unpacker
 
 log = structlog.get_logger(__name__)
@@ -50,16 +50,6 @@ LONGEST_STALL_SECONDS = 60.0
 """Without a byte for so long, a connection is given up and the download resumed on another."""
 
 RECORD_SECONDS = 60.0
-
-
-@dataclass(frozen=True, slots=True)
-class Order:
-    """What is to be pulled."""
-
-    reference: Reference
-    keyring: Keyring
-    snapshotter: str
-    platform: Platform
 
 
 class Puller:
@@ -71,6 +61,7 @@ class Puller:
         *,
         settings: ImageSettings,
         registry: RegistrySettings,
+        transfer: TransferService,
         index: Index,
         lease: PullLease,
         fetcher: Fetcher,
@@ -85,6 +76,7 @@ class Puller:
         self._lease = lease
         self._fetcher = fetcher
         self._unpacker = unpacker
+        self._transfer = transfer
         self._verifier = Verifier(
             settings.verifier_bin_dir, timeout=settings.verifier_timeout, most=settings.verifier_max
         )
@@ -113,13 +105,25 @@ class Puller:
                 )
             with tally.part("verify"):
                 await self._verifier.verify(str(order.reference), resolved.walk.target)
-            async with self._lease.hold() as client:
+            async with self._lease.hold() as client, self._ahead(client, order, resolved, endpoints, tally):
                 facts = await self._assembled(client, repository, order, resolved, tally)
                 with tally.part("record"):
                     # A part of the names would be an image that lacks its tag or cannot be found by its id.
                     work = self._record(client, order, resolved, facts)
                     await shielded(work, f"record {order.reference}", RECORD_SECONDS)
         return self._report(order, resolved, facts, tally)
+
+    @asynccontextmanager
+    async def _ahead(
+        self, client: Client, order: Order, resolved: Resolved, endpoints: Sequence[Endpoint], tally: Tally
+    ) -> AsyncIterator[None]:
+        """Around the assembly: containerd's transfer service goes ahead where it can and something is missing."""
+        config = resolved.walk.manifest.config.digest
+        if self._index.contains(config) or not self._transfer.handed_over(order, resolved, endpoints):
+            yield
+            return
+        async with self._transfer.ahead(client, order, resolved, tally):
+            yield
 
     async def _assembled(
         self, client: Client, repository: Repository, order: Order, resolved: Resolved, tally: Tally
@@ -154,9 +158,10 @@ class Puller:
             digest=resolved.walk.target.digest,
             host=resolved.host,
             layers=len(facts.config.diff_ids),
-            reused_layers=tally.reused_layers,
+            reused_layers=max(0, len(facts.config.diff_ids) - tally.fetched_layers),
             size=facts.size,
             fetched_bytes=tally.fetched_bytes,
+            engine=tally.engine,
             resolve_seconds=tally.seconds("resolve"),
             fetch_seconds=tally.seconds("fetch"),
             unpack_seconds=tally.seconds("unpack"),
@@ -171,6 +176,7 @@ class Puller:
             reused_layers=report.reused_layers,
             size=report.size,
             fetched_bytes=report.fetched_bytes,
+            engine=report.engine,
             resolve_seconds=round(report.resolve_seconds, 3),
             fetch_seconds=round(report.fetch_seconds, 3),
             unpack_seconds=round(report.unpack_seconds, 3),

@@ -16,9 +16,11 @@ from cri.image.joining import Joined
 from cri.image.lease import PullLease
 from cri.image.local import LocalUnpacker
 from cri.image.mirrors import deprecations
+from cri.image.order import Order
 from cri.image.platform import host_platform, parse_platform
-from cri.image.pull import Order, Puller
+from cri.image.pull import Puller
 from cri.image.remove import remove_names
+from cri.image.transfer import TransferService
 from cri.image.unpack import Unpacker
 from cri.observe.metrics import Metrics
 from cri.observe.stages import stage
@@ -63,10 +65,12 @@ class ImageStore:
             progress_timeout=settings.image_pull_progress_timeout,
         )
         unpacker = Unpacker(client, supervisor, self._lease)
+        self._transfer = TransferService(client, settings, registry)
         self._puller = Puller(
             client,
             settings=settings,
             registry=registry,
+            transfer=self._transfer,
             index=self._index,
             lease=self._lease,
             fetcher=fetcher,
@@ -76,10 +80,6 @@ class ImageStore:
         self._local = LocalUnpacker(client, platform, self._lease, unpacker)
         self._filesystem = Filesystem(client, supervisor, settings.snapshotter, settings.stats_collect_period)
         self._pulls: Joined[PullReport] = Joined(supervisor, "pull")
-        if settings.image_pull_engine == "transfer":
-            log.warning(
-                'image_pull_engine "transfer" is not available, images are pulled by this server itself'
-            )
         for line in deprecations(registry):
             log.warning(line)
 
@@ -89,6 +89,7 @@ class ImageStore:
         Also deletes the leases of pulls that a killed server left behind.
         """
         await self._lease.sweep()
+        await self._transfer.look()
         await self._index.load()
 
     async def on_image_event(self, topic: str, name: str) -> None:

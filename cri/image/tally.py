@@ -29,6 +29,8 @@ class PullReport:
     size: int
     """Bytes of the whole image, compressed."""
     fetched_bytes: int
+    engine: str
+    """Who fetched and unpacked: "local" is this server, "transfer" containerd's transfer service."""
     resolve_seconds: float
     fetch_seconds: float
     unpack_seconds: float
@@ -41,7 +43,8 @@ class Tally:
 
     began: float = field(default_factory=time.monotonic)
     fetched_bytes: int = 0
-    reused_layers: int = 0
+    fetched_layers: int = 0
+    engine: str = "local"
     spans: dict[str, list[float]] = field(default_factory=dict)
 
     @contextmanager
