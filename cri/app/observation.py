@@ -35,7 +35,21 @@ def watch_operations(configuration: Configuration, assembly: Assembly, metrics: 
             }
         )
 
+    def recovered() -> list[ObjectCount]:
+        found = assembly.on.observer.recovery
+        if found is None:
+            return []
+        return count_objects(
+            {
+                "sandbox": ["ready" if sandbox.ready else "notready" for sandbox in found.sandboxes],
+                "container": [container.status.phase.value for container in found.containers],
+                "record": ["unreadable" for _ in found.quarantined],
+            }
+        )
+
     metrics.snapshots.objects = objects
+    metrics.snapshots.recovered = recovered
+    metrics.snapshots.stream_sessions = lambda: assembly.on.streams.sessions
     metrics.snapshots.containerd_up = assembly.on.observer.connected.is_set
 
 

@@ -142,7 +142,7 @@ class ImageStore:
     async def _counted(self, order: Order) -> PullReport:
         with self._metrics.image_pull():
             report = await self._puller.pull(order)
-        self._metrics.image_bytes(report.fetched_bytes)
+        self._metrics.image_bytes(report.fetched_bytes, report.host, report.fetch_seconds)
         self._metrics.image_layers(fetched=report.layers - report.reused_layers, reused=report.reused_layers)
         return report
 

@@ -32,6 +32,8 @@ CALL_SECONDS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5,
 """RPCs from an index look-up to a slow stop, and calls of containerd."""
 STAGE_SECONDS = (0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 120.0)
 PULL_SECONDS = (0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0, 900.0)
+THROUGHPUT = tuple(float(1 << power) for power in range(16, 34, 2))
+"""Bytes per second, 64 KiB to 8 GiB."""
 LAG_SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5)
 
 # Caps on label combinations, well above what an honest server has.
@@ -164,8 +166,20 @@ class Metrics:
             buckets=PULL_SECONDS,
             registry=registry,
         )
-        self._pull_bytes = Counter(
-            f"{PREFIX}_image_pull_bytes", "Bytes fetched from registries.", registry=registry
+        self._pull_bytes = Capped(
+            Counter(
+                f"{PREFIX}_image_pull_bytes",
+                "Bytes fetched, by the registry or mirror that gave them.",
+                ["host"],
+                registry=registry,
+            ),
+            MOST_NAMES,
+        )
+        self._pull_throughput = Histogram(
+            f"{PREFIX}_image_pull_throughput_bytes_per_second",
+            "Bytes fetched per second by one pull, while it fetched.",
+            buckets=THROUGHPUT,
+            registry=registry,
         )
         self._layers = Counter(
             f"{PREFIX}_image_layers",
@@ -260,9 +274,11 @@ class Metrics:
             self._pulls.labels("ok").inc()
             self._pull_seconds.observe(time.monotonic() - began)
 
-    def image_bytes(self, count: int) -> None:
-        """Count bytes that came from a registry."""
-        self._pull_bytes.inc(count)
+    def image_bytes(self, count: int, host: str, seconds: float) -> None:
+        """Count bytes that one pull fetched from a registry or mirror in so many seconds."""
+        self._pull_bytes(host).inc(count)
+        if count and seconds > 0:
+            self._pull_throughput.observe(count / seconds)
 
     def image_layers(self, *, fetched: int, reused: int) -> None:
         """Count the layers of one pull: fetched, and reused because containerd held them already."""

@@ -54,6 +54,12 @@ class Snapshots(Collector):
         """Says whether containerd answers; called on the loop at each scrape."""
         self.logs: Callable[[], LogTotals] = LogTotals
         """The last totals known of the log keeper; called on the loop at each scrape."""
+        self.recovered: Callable[[], Iterable[ObjectCount]] = tuple
+        """Counts what the last start found in containerd; called on the loop at each scrape."""
+        self.stream_sessions: Callable[[], int] = int
+        """How many exec, attach and port-forward connections are served; called on the loop at each scrape."""
+        self._recovered: tuple[ObjectCount, ...] = ()
+        self._stream_sessions = 0
         self._objects: tuple[ObjectCount, ...] = ()
         self._logs = LogTotals()
         self._containerd_up = False
@@ -62,6 +68,8 @@ class Snapshots(Collector):
         """Take the figures now. A callback that fails leaves the last figures standing and is logged."""
         try:
             self._objects = tuple(self.objects())
+            self._recovered = tuple(self.recovered())
+            self._stream_sessions = self.stream_sessions()
             self._logs = self.logs()
             self._containerd_up = self.containerd_up()
         except Exception:
@@ -75,6 +83,19 @@ class Snapshots(Collector):
         for counted in self._objects:
             objects.add_metric([counted.kind, counted.state], counted.count)
         yield objects
+        recovered = GaugeMetricFamily(
+            f"{PREFIX}_recovered_objects",
+            "What the server found in containerd when it started, by kind and state.",
+            labels=["kind", "state"],
+        )
+        for counted in self._recovered:
+            recovered.add_metric([counted.kind, counted.state], counted.count)
+        yield recovered
+        yield GaugeMetricFamily(
+            f"{PREFIX}_stream_sessions",
+            "Connections for exec, attach and port-forward that are served.",
+            value=self._stream_sessions,
+        )
         yield GaugeMetricFamily(
             f"{PREFIX}_containerd_up",
             "1 while containerd answers, 0 while it does not.",

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
     from cri.sandbox.engine import PodEngine
     from cri.state.container import Container
+    from cri.state.recovery import Recovery
     from cri.state.sandbox import Sandbox
 
 log = structlog.get_logger(__name__)
@@ -42,6 +43,8 @@ class Observer:
     def __init__(self, pods: PodEngine) -> None:
         self._pods = pods
         self._engine = pods.engine
+        self.recovery: Recovery | None = None
+        """What the start found in containerd."""
         self.connected = asyncio.Event()
         """Set while events flow, which is what RuntimeReady means."""
         self.recovered = asyncio.Event()
@@ -111,7 +114,7 @@ class Observer:
 
     async def _recover(self) -> None:
         """Build the index, with the subscription already counting, so that nothing is missed in between."""
-        await together(self._engine.images.load(), rebuild(self._pods))
+        _, self.recovery = await together(self._engine.images.load(), rebuild(self._pods))
         self.recovered.set()
 
     async def _reconcile(self) -> None:

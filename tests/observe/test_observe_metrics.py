@@ -29,7 +29,7 @@ def exercise(metrics: Metrics) -> None:
     metrics.containerd_call("Containers", "Create", "ALREADY_EXISTS", 0.002)
     metrics.cni_call("bridge", "ADD", 0.05, failed=True)
     with metrics.image_pull():
-        metrics.image_bytes(10)
+        metrics.image_bytes(10, "registry.example", 0.5)
         metrics.image_layers(fetched=2, reused=3)
     metrics.event("created")
     metrics.events_dropped(4)
