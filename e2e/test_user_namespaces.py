@@ -58,16 +58,13 @@ def runc() -> str:
 
 @pytest_asyncio.fixture(scope="module", loop_scope="session")
 async def handler(node: Node, runc: str) -> AsyncIterator[str]:
-    """A runtime handler that has user namespaces; the node's directory can be passed through by everybody."""
+    """A runtime handler that has user namespaces."""
     table = f"""
 [containerd.runtimes.{HANDLER}]
 runtime_type = "io.containerd.runc.v2"
 [containerd.runtimes.{HANDLER}.options]
 BinaryName = {json.dumps(runc)}
 """
-    for directory in (node.directory, *node.directory.parents):
-        if directory != Path("/"):
-            directory.chmod(directory.stat().st_mode | 0o011)
     async with configured(node, tables=table):
         yield HANDLER
 

@@ -53,8 +53,13 @@ class Node:
 
 
 def short_directory(name: str) -> Path:
-    """A fresh directory whose path leaves room for socket names below it."""
-    return Path(tempfile.mkdtemp(prefix=f"{name}-", dir="/tmp"))
+    """A fresh directory whose path leaves room for socket names below it.
+
+    Everybody may pass through: the root of a pod with a user namespace of its own is nobody here.
+    """
+    directory = Path(tempfile.mkdtemp(prefix=f"{name}-", dir="/tmp"))
+    directory.chmod(0o711)
+    return directory
 
 
 @contextlib.asynccontextmanager
