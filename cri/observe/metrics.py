@@ -32,8 +32,6 @@ CALL_SECONDS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5,
 """RPCs from an index look-up to a slow stop, and calls of containerd."""
 STAGE_SECONDS = (0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 120.0)
 PULL_SECONDS = (0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0, 900.0)
-THROUGHPUT = tuple(float(1 << power) for power in range(16, 34, 2))
-"""Bytes per second, 64 KiB to 8 GiB."""
 LAG_SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5)
 
 # Caps on label combinations, well above what an honest server has.
@@ -175,11 +173,14 @@ class Metrics:
             ),
             MOST_NAMES,
         )
-        self._pull_throughput = Histogram(
-            f"{PREFIX}_image_pull_throughput_bytes_per_second",
-            "Bytes fetched per second by one pull, while it fetched.",
-            buckets=THROUGHPUT,
-            registry=registry,
+        self._fetch_seconds = Capped(
+            Counter(
+                f"{PREFIX}_image_pull_fetch_seconds",
+                "Time in which pulls fetched, by registry or mirror; the bytes over it are the throughput.",
+                ["host"],
+                registry=registry,
+            ),
+            MOST_NAMES,
         )
         self._layers = Counter(
             f"{PREFIX}_image_layers",
@@ -277,8 +278,7 @@ class Metrics:
     def image_bytes(self, count: int, host: str, seconds: float) -> None:
         """Count bytes that one pull fetched from a registry or mirror in so many seconds."""
         self._pull_bytes(host).inc(count)
-        if count and seconds > 0:
-            self._pull_throughput.observe(count / seconds)
+        self._fetch_seconds(host).inc(seconds)
 
     def image_layers(self, *, fetched: int, reused: int) -> None:
         """Count the layers of one pull: fetched, and reused because containerd held them already."""

@@ -63,7 +63,8 @@ def test_every_series_is_fed(metrics):
     )
     assert value(metrics, "cri_shim_cni_errors_total", plugin="bridge", verb="ADD") == 1
     assert value(metrics, "cri_shim_image_pulls_total", result="ok") == 1
-    assert value(metrics, "cri_shim_image_pull_bytes_total") == 10
+    assert value(metrics, "cri_shim_image_pull_bytes_total", host="registry.example") == 10
+    assert value(metrics, "cri_shim_image_pull_fetch_seconds_total", host="registry.example") == 0.5
     assert value(metrics, "cri_shim_image_layers_total", source="reused") == 3
     assert value(metrics, "cri_shim_events_dropped_total") == 4
     assert value(metrics, "cri_shim_task_deaths_total", task="undo") == 1
