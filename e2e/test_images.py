@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 
 import grpc
 import pytest
-import pytest_asyncio
 
 from api.wire import criv1
 from cri.app.built_image import (
@@ -25,6 +24,7 @@ from e2e.harness.catalogue import layered, many_platforms, scratch
 from e2e.harness.certs import distrust, write_mirror
 from e2e.harness.cri import refused
 from e2e.harness.eventually import eventually
+from e2e.harness.image_service import known, listed, present, pull, remove
 from e2e.harness.push import push
 from e2e.harness.registry import free_port, registry, self_signed
 from e2e.harness.scripted_registry import (
@@ -35,61 +35,17 @@ from e2e.harness.scripted_registry import (
     demand_token,
     refuse,
     replace_blob,
-    scripted_registry,
 )
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
     from pathlib import Path
 
-    from e2e.harness.cri import Cri
     from e2e.harness.node import Node
     from e2e.harness.workload import Workloads
 
-pytestmark = pytest.mark.usefixtures("node")
+pytestmark = pytest.mark.usefixtures("node", "only_images_of_before")
 
 FIRST, SECOND = scratch(b"first"), scratch(b"second")
-
-
-@pytest_asyncio.fixture(autouse=True, loop_scope="session")
-async def remove_what_was_pulled(node: Node, nothing_left: None) -> AsyncIterator[None]:
-    before = {image.id for image in await listed(node.cri)}
-    yield
-    for image in await listed(node.cri):
-        if image.id not in before:
-            await remove(node.cri, image.id)
-
-
-@pytest_asyncio.fixture(loop_scope="session")
-async def scripted() -> AsyncIterator[ScriptedRegistry]:
-    async with scripted_registry() as running:
-        yield running
-
-
-async def pull(cri: Cri, reference: str, auth: criv1.AuthConfig | None = None) -> str:
-    request = criv1.PullImageRequest(image=criv1.ImageSpec(image=reference), auth=auth)
-    return (await cri.image.PullImage(request)).image_ref
-
-
-async def known(cri: Cri, reference: str) -> criv1.Image | None:
-    request = criv1.ImageStatusRequest(image=criv1.ImageSpec(image=reference))
-    answer = await cri.image.ImageStatus(request)
-    return answer.image if answer.HasField("image") else None
-
-
-async def present(cri: Cri, reference: str) -> criv1.Image:
-    image = await known(cri, reference)
-    assert image is not None, f"{reference} is unknown"
-    return image
-
-
-async def listed(cri: Cri, reference: str = "") -> list[criv1.Image]:
-    filters = criv1.ImageFilter(image=criv1.ImageSpec(image=reference)) if reference else None
-    return list((await cri.image.ListImages(criv1.ListImagesRequest(filter=filters))).images)
-
-
-async def remove(cri: Cri, reference: str) -> None:
-    await cri.image.RemoveImage(criv1.RemoveImageRequest(image=criv1.ImageSpec(image=reference)))
 
 
 async def test_one_image_by_tag_digest_and_id(node: Node) -> None:

@@ -17,7 +17,7 @@ import asyncio
 import os
 import secrets
 import time
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from typing import TYPE_CHECKING, Final
 
 import structlog
@@ -54,6 +54,8 @@ WORTHWHILE_BYTES: Final = 4 << 20
 once more costs more."""
 LAYER: Final = "layer-"
 """What the daemon's names for layers begin with."""
+ENDS: Final = frozenset({"complete", "already exists", "extracted"})
+SETTLING_SECONDS: Final = 1.0
 VETO: Final = "image verifier"
 """What the daemon's refusal contains when one of its verifiers has said no."""
 
@@ -191,7 +193,10 @@ class _Transfer:
         token = secrets.token_hex(8)
         self.auth_id, self._progress_id = f"cri-shim-auth-{token}", f"cri-shim-progress-{token}"
         self._offsets: dict[str, int] = {}
-        self._loading: set[str] = set()
+        self._events: dict[str, str] = {}
+        """The last event of each blob."""
+        self._settled = asyncio.Event()
+        """Set while no blob is known whose end was not reported."""
 
     async def run(self, source: wire.OCIRegistry, destination: wire.ImageStore) -> None:
         """Raises ContainerdError and DeadlineExceeded, in exception groups."""
@@ -207,6 +212,9 @@ class _Transfer:
             await self._client.transfer.transfer(
                 typed(source), typed(destination), progress_stream=self._progress_id
             )
+            # The last reports may still be on their way; they only matter for what the log says.
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self._settled.wait(), SETTLING_SECONDS)
             for task in beside:
                 task.cancel()
 
@@ -220,29 +228,34 @@ class _Transfer:
         """Count bytes; a blob that is on its way and does not move for too long ends the transfer."""
         while True:
             try:
-                async with asyncio.timeout(self._timeout if self._loading else None):
+                async with asyncio.timeout(self._timeout if self._loading() else None):
                     value = await progress.receive()
             except TimeoutError:
                 raise DeadlineExceeded(
-                    f"no progress for {self._timeout:g} s: containerd waits for {', '.join(sorted(self._loading))}"
+                    f"no progress for {self._timeout:g} s: containerd waits for {', '.join(self._loading())}"
                 ) from None
             if value is None:
                 return
             self._note(value.decode(wire.Progress))
 
+    def _loading(self) -> list[str]:
+        return sorted(name for name, event in self._events.items() if event == "downloading")
+
     def _note(self, report: wire.Progress) -> None:
-        if report.event == "already exists" or not report.total:
-            self._loading.discard(report.name)
+        if not report.total:
+            return
+        self._events[report.name] = report.event
+        if not set(self._events.values()) - ENDS:
+            self._settled.set()
+        else:
+            self._settled.clear()
+        if report.event == "already exists":
             return
         before = self._offsets.get(report.name, 0)
-        if not before and report.name.startswith(LAYER):
-            self._tally.fetched_layers += report.progress > 0
+        if not before and report.progress and report.name.startswith(LAYER):
+            self._tally.fetched_layers += 1
         self._offsets[report.name] = max(before, report.progress)
         self._tally.fetched_bytes += self._offsets[report.name] - before
-        if report.progress < report.total and report.event == "downloading":
-            self._loading.add(report.name)
-        else:
-            self._loading.discard(report.name)
 
 
 def _destination(order: Order, name: str) -> wire.ImageStore:
