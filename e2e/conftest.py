@@ -12,10 +12,12 @@ from typing import TYPE_CHECKING
 import pytest
 import pytest_asyncio
 
+from e2e.harness.image_service import new_images_removed
 from e2e.harness.leftovers import holdings, lasting_leftovers
 from e2e.harness.node import BUILT_IN, CRI_SHIM, Node
 from e2e.harness.node import node as running_node
 from e2e.harness.requirements import RequirementError, demand_requirements
+from e2e.harness.scripted_registry import ScriptedRegistry, scripted_registry
 from e2e.harness.server import log_end
 from e2e.harness.workload import Workloads
 
@@ -68,6 +70,18 @@ async def workloads(node: Node, nothing_left: None, tmp_path: Path) -> AsyncIter
     made = Workloads(node.cri, tmp_path / "logs", node.busybox, node.cgroup_parent)
     yield made
     await made.remove()
+
+
+@pytest_asyncio.fixture(loop_scope="session")
+async def only_images_of_before(node: Node, nothing_left: None) -> AsyncIterator[None]:
+    async with new_images_removed(node.cri):
+        yield
+
+
+@pytest_asyncio.fixture(loop_scope="session")
+async def scripted() -> AsyncIterator[ScriptedRegistry]:
+    async with scripted_registry() as running:
+        yield running
 
 
 @pytest_asyncio.fixture(autouse=True, loop_scope="session")
