@@ -1,7 +1,7 @@
 """One node for the whole session, and after each test a check that the test left nothing on it.
 
 The CRI server is cri-shim; with E2E_SERVER=builtin it is containerd's own CRI plugin, which shows whether a
-failure is the server's or the test's. E2E_KEEP=1 keeps the node's directory for a look at its logs.
+failure is the server's or the test's. E2E_CONTAINERD chooses another containerd. E2E_KEEP=1 keeps the node's directory for a look at its logs.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import pytest
 import pytest_asyncio
 
+from e2e.harness.containerd_version import use_containerd
 from e2e.harness.image_service import new_images_removed
 from e2e.harness.leftovers import holdings, lasting_leftovers
 from e2e.harness.node import BUILT_IN, CRI_SHIM, Node
@@ -40,6 +41,7 @@ def pytest_sessionstart(session: pytest.Session) -> None:
     if SERVER not in (CRI_SHIM, BUILT_IN):
         pytest.exit(f"E2E_SERVER={SERVER}: must be {CRI_SHIM} or {BUILT_IN}", returncode=4)
     try:
+        use_containerd(os.environ.get("E2E_CONTAINERD", ""))
         demand_requirements()
     except RequirementError as missing:
         pytest.exit(str(missing), returncode=3)

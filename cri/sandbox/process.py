@@ -7,6 +7,7 @@ has been written before.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -16,6 +17,7 @@ from api.containerd import SPEC_TYPE_URL, TypedValue
 from api.containerd import Container as ContainerdContainer
 from api.containerd import errors as containerd_errors
 from api.wire import criv1
+from cri.concurrency.together import all_of
 from cri.container.apparmor import loaded_profiles
 from cri.container.id_mapping import root_mounts, snapshot_labels
 from cri.container.profiles import seccomp_profile
@@ -41,6 +43,7 @@ if TYPE_CHECKING:
 log = structlog.get_logger(__name__)
 
 SIGKILL = 9
+CONTAINERS_SECONDS = 10.0
 DELETE_ATTEMPTS = 5
 
 
@@ -82,7 +85,7 @@ async def containerd_record(
         snapshotter=handler.snapshotter,
         snapshot_key=record.id,
         extensions={SANDBOX_EXTENSION: record.to_extension()},
-        sandbox_id=record.id,
+        # No sandbox_id: containerd 2 would take the shim for somebody else's to end and leave it running.
     )
 
 
@@ -119,7 +122,8 @@ async def end_process(engine: Engine, sandbox: Sandbox) -> None:
 
 
 async def delete_task(engine: Engine, sandbox: Sandbox) -> None:
-    """Remove what containerd still holds of the ended process."""
+    """Remove what containerd still holds of the ended process, and with it the pod's shim."""
+    await _containers_gone(engine, sandbox)
     for attempt in range(DELETE_ATTEMPTS):
         try:
             await ensure_deleted(engine.client.tasks.delete(sandbox.id))
@@ -133,3 +137,15 @@ async def delete_task(engine: Engine, sandbox: Sandbox) -> None:
         else:
             break
     sandbox.task_deleted.set()
+
+
+async def _containers_gone(engine: Engine, sandbox: Sandbox) -> None:
+    """Wait until the pod's containers have no tasks.
+
+    containerd 2 asks the pod's shim to end only when the sandbox's own task is deleted, and a shim that still holds
+    another task then would stay for ever.
+    """
+    containers = engine.node.containers_of(sandbox.id)
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(CONTAINERS_SECONDS):
+            await all_of([container.task_deleted.wait() for container in containers])
