@@ -39,13 +39,13 @@ def watch_operations(configuration: Configuration, assembly: Assembly, metrics: 
         found = assembly.on.observer.recovery
         if found is None:
             return []
-        return count_objects(
+        counts = count_objects(
             {
                 "sandbox": ["ready" if sandbox.ready else "notready" for sandbox in found.sandboxes],
                 "container": [container.status.phase.value for container in found.containers],
-                "record": ["unreadable" for _ in found.quarantined],
             }
         )
+        return [*counts, ObjectCount("record", "unreadable", len(found.quarantined))]
 
     metrics.snapshots.objects = objects
     metrics.snapshots.recovered = recovered

@@ -2,7 +2,7 @@
 # Install the Debian packages that cri-shim needs on this machine, and only those that are missing.
 #
 #   debian-packages.sh run     what `make run` needs: containerd, runc, CNI plugins, iptables, a static busybox
-#   debian-packages.sh test    the same, and what the end-to-end tests need: a registry, openssl
+#   debian-packages.sh test    the same, and what the end-to-end tests need: a registry, openssl, Prometheus
 #
 # No service is started, stopped or restarted: a containerd that this machine already runs is not touched,
 # and one that is installed here stays off. It works with and without systemd, as root or, when nothing is
@@ -30,6 +30,7 @@ missing_packages() {
   if [[ $1 == test ]]; then
     command -v docker-registry >/dev/null || echo docker-registry
     command -v openssl >/dev/null || echo openssl
+    command -v promtool >/dev/null || echo prometheus
   fi
 }
 

@@ -17,6 +17,8 @@ PROGRAMS = {
     "docker-registry": "docker-registry",
     "iptables": "iptables",
     "openssl": "openssl",
+    "prometheus": "prometheus",
+    "promtool": "prometheus",
     "umount": "mount",
 }
 """Programs and the Debian packages that they are in."""
