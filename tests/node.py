@@ -268,7 +268,17 @@ async def started(world: World, client: Client, supervisor: Supervisor) -> Doubl
     pods = PodEngine(engine, networks, SandboxSettings(sandbox_image=IMAGE))
     sandboxes, containers, observer = Sandboxes(pods), Containers(engine), Observer(pods)
     streams = StreamServer(StreamSettings())
-    on = Collaborators(pods, sandboxes, containers, observer, Releases("1.6.20~ds1", "0.1.0"), streams, dict, NodeStats(engine, StatsSettings()), ContainerEvents(engine))
+    on = Collaborators(
+        pods,
+        sandboxes,
+        containers,
+        observer,
+        Releases("1.6.20~ds1", "0.1.0"),
+        streams,
+        dict,
+        NodeStats(engine, StatsSettings()),
+        ContainerEvents(engine),
+    )
     supervisor.keep("events", observer.run)
     await asyncio.wait_for(observer.connected.wait(), 10)
     return DoubleNode(
