@@ -22,7 +22,9 @@ EXIT_INTERRUPTED = 130
 _ELSEWHERE = {
     "config": ("cri.app.config.commands", "group", "Print, check and migrate configuration files."),
     "doctor": ("cri.app.doctor.commands", "command", "Look at this node and say what pods would miss."),
+    "image": ("cri.app.image.commands", "group", "Pull, list, remove, import and export images."),
     "log-level": ("cri.app.live.commands", "log_level", "Change what a running server logs."),
+    "hand-back": ("cri.app.hand_back", "command", "Leave all pods to containerd's own CRI plugin."),
     "pod": ("cri.app.pod.commands", "group", "Run pods from manifests through the CRI socket."),
     "status": ("cri.app.live.commands", "status", "List what the server is doing now."),
     "timeline": ("cri.app.live.commands", "timeline", "Draw how a pod started."),

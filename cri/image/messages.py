@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import asdict
 from typing import TYPE_CHECKING
 
 from api.wire import criv1
@@ -10,6 +11,7 @@ from api.wire import criv1
 if TYPE_CHECKING:
     from cri.image.filesystem import FilesystemUsage
     from cri.image.image import Image
+    from cri.image.tally import PullReport
 
 
 def image_message(image: Image) -> criv1.Image:
@@ -26,10 +28,10 @@ def image_message(image: Image) -> criv1.Image:
     )
 
 
-def verbose_info(image: Image) -> dict[str, str]:
-    """One JSON document under the key "info", as crictl shows it."""
+def verbose_info(image: Image, report: PullReport | None = None) -> dict[str, str]:
+    """One JSON document under the key "info", as crictl shows it; with the report of the last pull, if known."""
     config = image.config
-    info = {
+    info: dict[str, object] = {
         "chainID": image.chain_id,
         "imageSpec": {
             "architecture": config.architecture,
@@ -47,6 +49,8 @@ def verbose_info(image: Image) -> dict[str, str]:
             "rootfs": {"type": "layers", "diff_ids": list(config.diff_ids)},
         },
     }
+    if report is not None:
+        info["pull"] = asdict(report)
     return {"info": json.dumps(info)}
 
 

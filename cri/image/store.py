@@ -79,6 +79,8 @@ class ImageStore:
         )
         self._local = LocalUnpacker(client, platform, self._lease, unpacker)
         self._filesystem = Filesystem(client, supervisor, settings.snapshotter, settings.stats_collect_period)
+        self._reports: dict[str, PullReport] = {}
+        """Of the last pull, by image id."""
         self._pulls: Joined[PullReport] = Joined(supervisor, "pull")
         for line in deprecations(registry):
             log.warning(line)
@@ -142,9 +144,16 @@ class ImageStore:
     async def _counted(self, order: Order) -> PullReport:
         with self._metrics.image_pull():
             report = await self._puller.pull(order)
+        self._reports[report.image_id] = report
+        for image_id in [known for known in self._reports if not self._index.contains(known)]:
+            del self._reports[image_id]
         self._metrics.image_bytes(report.fetched_bytes, report.host, report.fetch_seconds)
         self._metrics.image_layers(fetched=report.layers - report.reused_layers, reused=report.reused_layers)
         return report
+
+    def report_of(self, image: Image) -> PullReport | None:
+        """What the image's last pull by this process took; None if another had it made."""
+        return self._reports.get(image.id)
 
     async def ensure(self, reference: str) -> Image:
         """The image, unpacked: the local one if there is one, else pulled (for the sandbox image)."""

@@ -41,7 +41,7 @@ class ImageService:
         image = self._images.find(_named(request.image))
         if image is None:  # CRI: an unknown image is an empty response, not an error
             return criv1.ImageStatusResponse()
-        info = messages.verbose_info(image) if request.verbose else {}
+        info = messages.verbose_info(image, self._images.report_of(image)) if request.verbose else {}
         return criv1.ImageStatusResponse(image=messages.image_message(image), info=info)
 
     @rpc
