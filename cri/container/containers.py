@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import structlog
+
 from cri.concurrency.single_flight import SingleFlight
 from cri.container.attach import attach
 from cri.container.checkpoint import checkpoint_container
 from cri.container.create import check_request, create_container
 from cri.container.exec_stream import exec_stream
 from cri.container.exec_sync import ExecResult, exec_sync
+from cri.container.inheritance import inherited_container, make_room_for_container
 from cri.container.remove import remove_container
 from cri.container.start import start_container
 from cri.container.stop import stop_container
@@ -23,7 +26,10 @@ if TYPE_CHECKING:
     from api.wire import criv1
     from cri.container.engine import Engine
     from cri.state.container import Container
+    from cri.state.sandbox import Sandbox
     from cri.stream.endpoints import Streams
+
+log = structlog.get_logger(__name__)
 
 
 class Containers:
@@ -45,6 +51,7 @@ class Containers:
         Raises NotFound, InvalidArgument.
         """
         container = self._node.containers.get(identifier)
+        container.claimed = True
         self._creations.claim(container.record.name)
         return container
 
@@ -57,10 +64,16 @@ class Containers:
         check_request(config)
         sandbox = self._node.sandboxes.get(sandbox_id)
         name = container_name(config.metadata, sandbox.config.metadata)
-        container = await self._creations.run(
-            name, lambda: create_container(self._engine, sandbox, name, config)
-        )
+        inherited = inherited_container(self._node, sandbox.id, name, config)
+        if inherited is not None:
+            log.info("handing over what was made before the restart", container=inherited.id, name=name)
+            return inherited.id
+        container = await self._creations.run(name, lambda: self._attempt(sandbox, name, config))
         return container.id
+
+    async def _attempt(self, sandbox: Sandbox, name: str, config: criv1.ContainerConfig) -> Container:
+        await make_room_for_container(self._engine, name)
+        return await create_container(self._engine, sandbox, name, config)
 
     async def start(self, identifier: str) -> None:
         """Start a created container."""

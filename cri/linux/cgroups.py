@@ -80,6 +80,13 @@ class OomCounter:
             return cls(directories[""] / "memory.events")
         return None
 
+    @classmethod
+    def at(cls, cgroup: str) -> OomCounter | None:
+        """The counter of the cgroup with this path, whose processes may have ended; None where it is gone."""
+        name, controller = ("memory.oom_control", "memory") if version() == 1 else ("memory.events", "")
+        directory = directory_of(cgroup, controller) if cgroup.strip("/") else None
+        return None if directory is None else cls(directory / name)
+
     def kills(self) -> int | None:
         """Processes killed so far (on version 2 below it too); None when the cgroup is gone."""
         try:

@@ -56,6 +56,15 @@ def pod_cgroup(parent: str) -> str:
     return "".join(f"/{'-'.join(parts[: count + 1])}.slice" for count in range(len(parts)))
 
 
+def cgroup_of_path(cgroups_path: str) -> str:
+    """Path in the cgroup tree of a container with this `linux.cgroupsPath`, in either driver's notation."""
+    parts = cgroups_path.split(":")
+    if len(parts) != 3:
+        return cgroups_path
+    parent, prefix, name = parts
+    return f"{pod_cgroup(parent)}/{prefix}-{name}.scope"
+
+
 def kept_by_kubelet(cgroup: str) -> bool:
     """Whether the kubelet keeps this cgroup: its tree is called kubepods, with either driver."""
     return any(part.removesuffix(".slice").split("-")[0] == "kubepods" for part in cgroup.split("/"))

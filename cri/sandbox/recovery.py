@@ -1,27 +1,31 @@
-"""Rebuilds the index after a start of the server, and carries out what recovery decided, in parallel."""
+"""Rebuilds the index after a start of the server: looks at the node, lets `cri.state.recovery` decide, fills the index.
+
+What is left to be done about what was found is begun by `cri.sandbox.settlement` and goes on beside the RPCs.
+"""
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import structlog
 
-from api.containerd import ProcessStatus
 from api.containerd import errors as containerd_errors
 from cri.concurrency.threads import finished_in_thread
-from cri.concurrency.together import together
-from cri.container.exit import delete_task as delete_container_task
+from cri.concurrency.together import all_of, together
+from cri.container.exec_fifos import abandoned_execs
 from cri.container.id_mapping import release_layers
-from cri.container.records import store_status
-from cri.container.start import kill_and_delete, streams_of
+from cri.container.start import streams_of
+from cri.errors import CriError
 from cri.linux.cgroups import OomCounter
 from cri.linux.namespaces import is_namespace
+from cri.oci.cgroups import cgroup_of_path
 from cri.oci.spec import from_json, to_json
 from cri.oci.user import container_user
-from cri.sandbox.process import delete_task as delete_sandbox_task
+from cri.sandbox.settlement import Settlement
 from cri.state.changes import ChangeKind
 from cri.state.container import Container
 from cri.state.container_status import Phase
@@ -30,6 +34,10 @@ from cri.state.recovery import Observed, RecoveredContainer, RecoveredSandbox, R
 from cri.state.sandbox import Sandbox
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator
+
+    from api.containerd import Container as ContainerdContainer
+    from cri.container.engine import Engine
     from cri.logs.client import Followed
     from cri.sandbox.engine import PodEngine
 
@@ -37,27 +45,24 @@ log = structlog.get_logger(__name__)
 
 
 async def rebuild(pods: PodEngine) -> Recovery:
-    """Fill the index from containerd and start the clean-up that recovery asks for. Raises ContainerdError."""
+    """Fill the index from containerd and start the work that recovery asks for. Raises ContainerdError."""
     engine = pods.engine
     await finished_in_thread(release_layers, engine.paths)
-    kinds = [f'labels."{KIND_LABEL}"=={kind}' for kind in (KIND_SANDBOX, KIND_CONTAINER)]
-    records, tasks = await together(engine.client.containers.list(*kinds), engine.client.tasks.list())
-    observed = Observed(
-        records=records,
-        tasks={task.container_id: task for task in tasks},
-        namespace_pinned=lambda path: is_namespace(Path(path)),
-        now=time.time_ns(),
-    )
+    observed, execs = await together(_observe(engine), asyncio.to_thread(abandoned_execs, engine.paths))
     outcome = await asyncio.to_thread(recover, observed)
+    settlement = Settlement(pods)
+    for found in outcome.sandboxes:
+        with _quarantine(outcome, found.record.id):
+            settlement.begin_sandbox(_restore_sandbox(engine, found), found)
+    for each in outcome.containers:
+        with _quarantine(outcome, each.record.id):
+            container = _restore_container(engine, each)
+            settlement.begin_container(container, each, execs.get(container.id, ()))
+    engine.node.quarantined.clear()
+    engine.node.quarantined.update(outcome.quarantined)
     for identifier, reason in outcome.quarantined.items():
-        log.error("record in containerd is unreadable and left alone", container=identifier, reason=reason)
-    for sandbox in outcome.sandboxes:
-        _restore_sandbox(pods, sandbox)
-    for container in outcome.containers:
-        _restore_container(pods, container)
-    await engine.keeper.resume()
-    if engine.keeper.outdated:
-        await engine.keeper.replace()
+        log.error("record in containerd is unusable and left alone", container=identifier, reason=reason)
+    await _resume_logs(engine)
     log.info("state recovered", sandboxes=len(outcome.sandboxes), containers=len(outcome.containers))
     return outcome
 
@@ -69,24 +74,86 @@ def to_follow(pods: PodEngine) -> list[Followed]:
     ]
 
 
-def _restore_sandbox(pods: PodEngine, found: RecoveredSandbox) -> None:
-    engine = pods.engine
-    sandbox = Sandbox(
-        found.record, ready=found.ready, pid=found.pid, snapshotter=found.containerd.snapshotter
+async def _resume_logs(engine: Engine) -> None:
+    """A log keeper that cannot be reached now is told what to follow by whoever reaches it first."""
+    try:
+        await engine.keeper.resume()
+        if engine.keeper.outdated:
+            await engine.keeper.replace()
+    except CriError as error:
+        log.error("the log keeper does not answer", error=error.message)
+
+
+@contextlib.contextmanager
+def _quarantine(outcome: Recovery, identifier: str) -> Iterator[None]:
+    """What restoring one record raises concerns that record only."""
+    try:
+        yield
+    except Exception as error:  # noqa: BLE001 - reported with all other quarantined records
+        outcome.quarantined[identifier] = f"{type(error).__name__}: {error}"
+
+
+async def _observe(engine: Engine) -> Observed:
+    kinds = [f'labels."{KIND_LABEL}"=={kind}' for kind in (KIND_SANDBOX, KIND_CONTAINER)]
+    records, tasks = await together(engine.client.containers.list(*kinds), engine.client.tasks.list())
+    return Observed(
+        records=records,
+        tasks={task.container_id: task for task in tasks},
+        namespace_pinned=lambda path: is_namespace(Path(path)),
+        now=time.time_ns(),
+        has_snapshot=await _snapshots(engine, {record.snapshotter for record in records}),
+        oom_killed=_oom_killed,
     )
-    if not found.pid:
+
+
+async def _snapshots(engine: Engine, snapshotters: Iterable[str]) -> Callable[[str, str], bool]:
+    """A question for whether a snapshot is there; of a snapshotter that does not answer all are taken to be."""
+
+    async def keys(snapshotter: str) -> tuple[str, frozenset[str] | None]:
+        try:
+            listed = await engine.client.snapshots(snapshotter).list("kind==active")
+        except containerd_errors.ContainerdError as error:
+            log.warning("snapshots could not be listed", snapshotter=snapshotter, error=str(error))
+            return snapshotter, None
+        return snapshotter, frozenset(info.name for info in listed)
+
+    found = dict(await all_of([keys(snapshotter) for snapshotter in snapshotters if snapshotter]))
+
+    def has(snapshotter: str, key: str) -> bool:
+        present = found.get(snapshotter)
+        return present is None or key in present
+
+    return has
+
+
+def _oom_killed(record: ContainerdContainer) -> bool:
+    """The kernel's counter in the container's cgroup, which stays until the task is deleted."""
+    try:
+        spec = from_json(record.spec.value) if record.spec else {}
+    except ValueError:
+        return False
+    counter = OomCounter.at(cgroup_of_path(spec.get("linux", {}).get("cgroupsPath", "")))
+    return bool(counter and counter.kills())
+
+
+def _restore_sandbox(engine: Engine, found: RecoveredSandbox) -> Sandbox:
+    sandbox = Sandbox(
+        found.record,
+        ready=found.ready,
+        pid=found.pid,
+        snapshotter=found.containerd.snapshotter,
+        claimed=False,
+        half_made=found.half_made,
+    )
+    if not found.pid and not found.unanswered:
         sandbox.ended.set()
-    if not found.pid and not found.stale_task:
-        sandbox.task_deleted.set()
+        if not found.stale_task:
+            sandbox.task_deleted.set()
     engine.node.add_sandbox(sandbox)
-    if found.stale_task:
-        engine.supervisor.start(
-            f"delete sandbox task {sandbox.id[:13]}", delete_sandbox_task(engine, sandbox)
-        )
+    return sandbox
 
 
-def _restore_container(pods: PodEngine, found: RecoveredContainer) -> None:
-    engine = pods.engine
+def _restore_container(engine: Engine, found: RecoveredContainer) -> Container:
     spec = from_json(found.containerd.spec.value) if found.containerd.spec else {}
     process = spec.get("process", {})
     container = Container(
@@ -96,36 +163,16 @@ def _restore_container(pods: PodEngine, found: RecoveredContainer) -> None:
         process=to_json(process),
         user=container_user(process.get("user", {})),
         resources=found.resources,
+        claimed=False,
+        half_made=found.half_made,
     )
-    if container.running:
+    if container.running and found.status.pid:
         container.oom = OomCounter.of(container.status.pid)
     elif found.status.phase is Phase.EXITED:
         container.exited.set()
-    if not container.running and not found.stale_task:
+    if not container.running and not found.stale_task and not found.unanswered:
         container.task_deleted.set()
     engine.node.add_container(container)
     if found.changed and found.status.phase is Phase.EXITED:  # nobody was there to tell it when it happened
         engine.node.changes.container(ChangeKind.STOPPED, container)
-    if found.changed or found.stale_task:
-        engine.supervisor.start(f"settle {container.id[:13]}", _settle(pods, container, found))
-
-
-async def _settle(pods: PodEngine, container: Container, found: RecoveredContainer) -> None:
-    """Write what was learnt into the record before the task, its only other witness, is deleted."""
-    engine = pods.engine
-    if found.changed:
-        await store_status(engine, container, container.stored)
-    if found.stale_task:
-        task = await _task_status(pods, container.id)
-        if task is ProcessStatus.STOPPED:
-            await engine.keeper.release(container.id)
-            await delete_container_task(engine, container)
-        else:
-            await kill_and_delete(engine, container)
-
-
-async def _task_status(pods: PodEngine, container_id: str) -> ProcessStatus:
-    try:
-        return (await pods.engine.client.tasks.get(container_id)).status
-    except containerd_errors.NotFound:
-        return ProcessStatus.STOPPED
+    return container

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import structlog
+
 from cri.concurrency.single_flight import SingleFlight
+from cri.sandbox.inheritance import inherited_sandbox, make_room_for_sandbox
 from cri.sandbox.remove import remove_sandbox
 from cri.sandbox.resources import update_sandbox_resources
 from cri.sandbox.run import check_request, run_sandbox
@@ -17,6 +20,8 @@ if TYPE_CHECKING:
     from cri.sandbox.engine import PodEngine
     from cri.state.sandbox import Sandbox
 
+log = structlog.get_logger(__name__)
+
 
 class Sandboxes:
     """Sandbox operations by id."""
@@ -26,7 +31,7 @@ class Sandboxes:
         self._node = pods.engine.node
         self._runs: SingleFlight[Sandbox] = SingleFlight(
             pods.engine.supervisor,
-            reap=lambda sandbox: remove_sandbox(pods, sandbox),
+            reap=self._reap,
             unclaimed_seconds=pods.engine.settings.unclaimed_result_timeout,
         )
         self._node.sandbox_names.on_release(self._runs.claim)
@@ -37,6 +42,7 @@ class Sandboxes:
         Raises NotFound, InvalidArgument.
         """
         sandbox = self._node.sandboxes.get(identifier)
+        sandbox.claimed = True
         self._runs.claim(sandbox.record.name)
         return sandbox
 
@@ -49,8 +55,21 @@ class Sandboxes:
         check_request(config)
         self._pods.engine.handlers.get(handler)
         name = sandbox_name(config.metadata)
-        sandbox = await self._runs.run(name, lambda: run_sandbox(self._pods, name, config, handler))
+        inherited = inherited_sandbox(self._node, name, config, handler)
+        if inherited is not None:
+            log.info("handing over what was made before the restart", sandbox=inherited.id, name=name)
+            return inherited.id
+        sandbox = await self._runs.run(name, lambda: self._attempt(name, config, handler))
         return sandbox.id
+
+    async def _attempt(self, name: str, config: criv1.PodSandboxConfig, handler: str) -> Sandbox:
+        await make_room_for_sandbox(self._pods, name)
+        return await run_sandbox(self._pods, name, config, handler)
+
+    async def _reap(self, sandbox: Sandbox) -> None:
+        """Remove a sandbox that nobody came for; one with containers has been found by somebody, in a list."""
+        if not self._node.containers_of(sandbox.id):
+            await remove_sandbox(self._pods, sandbox)
 
     async def stop(self, identifier: str) -> None:
         """Stop a sandbox; an unknown id is a success."""

@@ -37,6 +37,10 @@ class Container:
     list_entry: tuple[ContainerStatus, bytes] | None = None
     """The encoded item of a list, and the status that it shows: kubelet lists everything each second."""
     removing: bool = False
+    claimed: bool = True
+    """Some client is known to have been told its id; false after a restart, until one names it."""
+    half_made: bool = False
+    """Left by a server that died while it made it; it is being removed."""
     lock: asyncio.Lock = field(default_factory=asyncio.Lock)
     exited: asyncio.Event = field(default_factory=asyncio.Event)
     """Set when the exit has been observed and recorded: the status is EXITED."""

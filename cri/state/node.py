@@ -62,6 +62,8 @@ class Node:
         self.containers: Index[Container] = Index("container")
         self.forming: dict[str, Sandbox] = {}
         """Sandboxes that are being run, by id: not visible yet, but what happens to their processes matters."""
+        self.quarantined: dict[str, str] = {}
+        """Records in containerd that cannot be used, by id, with the reason."""
         self.sandbox_names = Names("pod sandbox")
         self.container_names = Names("container")
         self._by_sandbox: defaultdict[str, dict[str, Container]] = defaultdict(dict)

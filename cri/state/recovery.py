@@ -2,21 +2,27 @@
 
     record of a container      task in containerd      outcome
     ---------------------      ------------------      -------
-    created                    none                    created, as it was
+    created                    none                    created, as it was; half-made if its snapshot is not there either
     created or running         running                 running: it never noticed
     created                    created                 the start was cut off: StartError, task to be deleted
     created or running         stopped                 exited with the task's code and time, which are recorded now
     running                    none                    lost: exited with 255, Unknown (a reboot, or a removed task)
+    created or running         unknown                 as recorded; its shim did not answer in time and is asked again
     exited                     any                     exited, as recorded; a task left over is to be deleted
 
-A sandbox is ready if its task runs and its network namespace is pinned. A record that cannot be read is quarantined:
-reported, left alone, never fatal. Containers whose sandbox has no record are kept, so that they can be removed.
+A sandbox is ready if its task runs and its network namespace is pinned. One that was never attached to its network is
+half-made: its creation was cut off, nobody was told its id, and it is undone. So is one on the host's network without
+process and snapshot.
+
+A record that cannot be read, or whose name another one has, is quarantined: reported, left alone, never fatal.
+Containers whose sandbox has no record are kept, so that they can be removed.
 """
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from api.containerd import Container as ContainerdContainer
 from api.containerd import Process, ProcessStatus
@@ -37,6 +43,9 @@ if TYPE_CHECKING:
     from api.wire import criv1
 
 ALIVE = frozenset({ProcessStatus.RUNNING, ProcessStatus.PAUSED, ProcessStatus.PAUSING})
+SIGKILL_STATUS = 137
+
+_ID = re.compile(r"[0-9a-f]{64}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +59,10 @@ class Observed:
     """Whether a network namespace is pinned at a path."""
     now: int
     """Unix nanoseconds."""
+    has_snapshot: Callable[[str, str], bool] = lambda _snapshotter, _key: True
+    """Whether a snapshotter has a key; true where it cannot be asked."""
+    oom_killed: Callable[[ContainerdContainer], bool] = lambda _record: False
+    """Whether the kernel killed a process in the container's cgroup for want of memory."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +75,17 @@ class RecoveredSandbox:
     pid: int
     stale_task: bool
     namespace_gone: bool
+    half_made: bool
+    """Its creation was cut off; it is to be removed with all that it has."""
+    unanswered: bool
+    """Its shim did not say whether the process lives: it counts as alive until it does."""
+
+    @property
+    def address_held(self) -> bool:
+        """A reboot took the namespace, and CNI still keeps the address for it."""
+        record = self.record
+        alive = bool(self.pid) or self.unanswered
+        return self.namespace_gone and not alive and not record.host_network and record.cni_result is not None
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +100,10 @@ class RecoveredContainer:
     """The status differs from the stored one and must be written."""
     stale_task: bool
     """containerd holds a process that is to be deleted (killed first if it was never started)."""
+    half_made: bool
+    """Its creation was cut off before it had a snapshot; it is to be removed."""
+    unanswered: bool
+    """Its shim did not say what became of the process."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,21 +124,57 @@ def recover(observed: Observed) -> Recovery:
         task = observed.tasks.get(container.id)
         try:
             if kind == KIND_SANDBOX:
-                outcome.sandboxes.append(_sandbox(container, task, observed))
+                outcome.sandboxes.append(_sandbox(_checked(container), task, observed))
             elif kind == KIND_CONTAINER:
-                outcome.containers.append(_container(container, task, observed.now))
+                outcome.containers.append(_container(_checked(container), task, observed))
         except BadRecordError as error:
             outcome.quarantined[container.id] = str(error)
-    outcome.sandboxes.sort(key=lambda sandbox: sandbox.record.created_at)
-    outcome.containers.sort(key=lambda container: container.status.created_at)
+    _part_namesakes(outcome)
+    outcome.sandboxes.sort(key=lambda sandbox: (sandbox.record.created_at, sandbox.record.id))
+    outcome.containers.sort(key=lambda container: (container.status.created_at, container.record.id))
     return outcome
+
+
+def _checked(container: ContainerdContainer) -> ContainerdContainer:
+    """Ids become parts of paths; one that is none of a CRI server's is not trusted with that."""
+    if not _ID.fullmatch(container.id):
+        raise BadRecordError("its id is not 64 hexadecimal digits")
+    return container
+
+
+def _part_namesakes(outcome: Recovery) -> None:
+    """Of records with one name the one that lives keeps it, else the newest."""
+    sandboxes = sorted(outcome.sandboxes, key=lambda found: (found.ready, found.record.created_at))
+    containers = sorted(
+        outcome.containers,
+        key=lambda found: (found.status.phase is Phase.RUNNING, found.status.created_at),
+    )
+    outcome.sandboxes[:] = _with_names_of_their_own(sandboxes, outcome)
+    outcome.containers[:] = _with_names_of_their_own(containers, outcome)
+
+
+R = TypeVar("R", RecoveredSandbox, RecoveredContainer)
+
+
+def _with_names_of_their_own(found: list[R], outcome: Recovery) -> list[R]:
+    holders = {each.record.name: each for each in found}  # the last one of a name
+    for each in found:
+        holder = holders[each.record.name]
+        if holder is not each:
+            outcome.quarantined[each.record.id] = (
+                f"its name {each.record.name!r} belongs to {holder.record.id}, too"
+            )
+    return list(holders.values())
 
 
 def _sandbox(container: ContainerdContainer, task: Process | None, observed: Observed) -> RecoveredSandbox:
     record = SandboxRecord.from_containerd(container)
-    alive = task is not None and task.status in ALIVE
+    unanswered = task is not None and task.status is ProcessStatus.UNKNOWN
+    alive = task is not None and (task.status in ALIVE or unanswered)
     pinned = record.host_network or observed.namespace_pinned(record.network_namespace)
     attached = record.host_network or record.cni_result is not None
+    never_began = task is None and not observed.has_snapshot(container.snapshotter, container.snapshot_key)
+    never_started = task is not None and task.status is ProcessStatus.CREATED
     return RecoveredSandbox(
         record=record,
         containerd=container,
@@ -118,27 +182,41 @@ def _sandbox(container: ContainerdContainer, task: Process | None, observed: Obs
         pid=task.pid if alive and task is not None else 0,
         stale_task=task is not None and not alive,
         namespace_gone=not pinned,
+        half_made=not attached or (record.host_network and (never_began or never_started)),
+        unanswered=unanswered,
     )
 
 
-def _container(container: ContainerdContainer, task: Process | None, now: int) -> RecoveredContainer:
+def _container(
+    container: ContainerdContainer, task: Process | None, observed: Observed
+) -> RecoveredContainer:
     record = ContainerRecord.from_containerd(container)
     stored = StatusRecord.from_containerd(container)
     if stored is None:
         stored = StatusRecord(ContainerStatus(Phase.CREATED, created_at=container.created_at))
-    status = _status(stored.status, task, now)
+    killed = task is not None and task.exit_status == SIGKILL_STATUS and observed.oom_killed(container)
+    status = _status(stored.status, task, observed.now, oom_killed=killed)
+    unanswered = task is not None and task.status is ProcessStatus.UNKNOWN
+    created = task is None and status.phase is Phase.CREATED
     return RecoveredContainer(
         record=record,
         containerd=container,
         status=status,
         resources=stored.resources,
         changed=status.phase is not stored.status.phase,
-        stale_task=task is not None and task.status not in ALIVE,
+        stale_task=task is not None and task.status not in ALIVE and not _open(unanswered, status),
+        half_made=created and not observed.has_snapshot(container.snapshotter, container.snapshot_key),
+        unanswered=_open(unanswered, status),
     )
 
 
-def _status(stored: ContainerStatus, task: Process | None, now: int) -> ContainerStatus:
-    if stored.phase is Phase.EXITED:
+def _open(unanswered: bool, status: ContainerStatus) -> bool:  # noqa: FBT001
+    """Whether what the shim will say still matters."""
+    return unanswered and status.phase is not Phase.EXITED
+
+
+def _status(stored: ContainerStatus, task: Process | None, now: int, *, oom_killed: bool) -> ContainerStatus:
+    if stored.phase is Phase.EXITED or (task is not None and task.status is ProcessStatus.UNKNOWN):
         return stored
     if task is None:
         if stored.phase is Phase.CREATED:
@@ -154,7 +232,7 @@ def _status(stored: ContainerStatus, task: Process | None, now: int) -> Containe
             if stored.phase is Phase.CREATED
             else stored
         )
-        return begun.exited(task.exit_status, task.exited_at or now, oom_killed=False)
+        return begun.exited(task.exit_status, task.exited_at or now, oom_killed=oom_killed)
     if stored.phase is Phase.CREATED:
         return stored.starting().start_failed(now, "the runtime was stopped while it started the container")
     return stored.lost(now, f"containerd reports the container's process as {task.status.name.lower()}")

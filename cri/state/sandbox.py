@@ -33,6 +33,10 @@ class Sandbox:
     list_entry: tuple[SandboxRecord, bool, bytes] | None = None
     """The encoded item of a list, with the record and the readiness that it shows."""
     removing: bool = False
+    claimed: bool = True
+    """Some client is known to have been told its id; false after a restart, until one names it."""
+    half_made: bool = False
+    """Left by a server that died while it made it; it is being removed."""
 
     @property
     def id(self) -> str:

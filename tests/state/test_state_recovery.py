@@ -24,13 +24,19 @@ from cri.state.records import (
 from cri.state.recovery import ALIVE, Observed, RecoveredContainer, Recovery, recover
 
 NOW = 1_000
+
+
+def PINNED(_path: str) -> bool:
+    return True
+
+
 CREATED = ContainerStatus(Phase.CREATED, created_at=10)
 RUNNING = CREATED.starting().running(5, 20)
 EXITED = RUNNING.exited(3, 30, oom_killed=False)
 
 
 def container(status: ContainerStatus | None, identifier: str = "c" * 64) -> ContainerdContainer:
-    record = ContainerRecord(identifier, "app", "s" * 64, criv1.ContainerConfig(), "image", "")
+    record = ContainerRecord(identifier, "app", "a" * 64, criv1.ContainerConfig(), "image", "")
     extensions = {CONTAINER_EXTENSION: record.to_extension()}
     if status is not None:
         extensions[STATUS_EXTENSION] = StatusRecord(status).to_extension()
@@ -41,7 +47,7 @@ def container(status: ContainerStatus | None, identifier: str = "c" * 64) -> Con
 
 def sandbox(**changes: object) -> ContainerdContainer:
     record = SandboxRecord(
-        "s" * 64, "pod", criv1.PodSandboxConfig(), "/run/netns/x", "", cni_result={"Interfaces": {}}
+        "a" * 64, "pod", criv1.PodSandboxConfig(), "/run/netns/x", "", cni_result={"Interfaces": {}}
     )
     record = replace(record, **changes)
     extensions = {SANDBOX_EXTENSION: record.to_extension()}
@@ -114,7 +120,7 @@ def test_what_had_ended_stays_as_recorded():
     ids=["whole", "netns gone", "process gone", "never attached", "host network"],
 )
 def test_when_a_sandbox_is_ready(changes, alive, pinned, ready):
-    tasks = {"s" * 64: task(ProcessStatus.RUNNING, "s" * 64)} if alive else {}
+    tasks = {"a" * 64: task(ProcessStatus.RUNNING, "a" * 64)} if alive else {}
     outcome = recover(Observed([sandbox(**changes)], tasks, lambda _path: pinned, NOW))
     assert outcome.sandboxes[0].ready is ready
 
@@ -140,8 +146,116 @@ def test_containers_of_other_clients_are_passed_over():
 )
 def test_nothing_is_left_undecided(stored, task_status):
     found = recovered(stored, None if task_status is None else task(task_status))
+    if found.unanswered:
+        assert task_status is ProcessStatus.UNKNOWN
+        assert (found.changed, found.stale_task) == (False, False), "nothing is done before the shim answers"
+        return
     assert found.status.phase in (Phase.CREATED, Phase.RUNNING, Phase.EXITED)
     assert (found.status.phase is Phase.RUNNING) == (task_status in ALIVE and stored is not EXITED)
     if found.status.phase is Phase.EXITED:
         assert found.status.finished_at >= found.status.created_at
         assert found.stale_task == (task_status is not None and task_status not in ALIVE)
+
+
+def test_an_out_of_memory_kill_while_nobody_looked_is_told():
+    killed = replace(task(ProcessStatus.STOPPED), exit_status=137)
+    outcome = recover(
+        Observed([container(RUNNING)], {killed.container_id: killed}, PINNED, NOW, oom_killed=lambda _: True)
+    )
+    (found,) = outcome.containers
+    assert (found.status.exit_code, found.status.reason) == (137, "OOMKilled")
+
+
+def test_another_end_in_a_cgroup_with_an_out_of_memory_kill_is_what_it_was():
+    ended = task(ProcessStatus.STOPPED)
+    outcome = recover(
+        Observed([container(RUNNING)], {ended.container_id: ended}, PINNED, NOW, oom_killed=lambda _: True)
+    )
+    assert outcome.containers[0].status.reason == "Error"
+
+
+@pytest.mark.parametrize("stored", [CREATED, RUNNING])
+def test_a_shim_that_hangs_costs_no_container_its_life(stored):
+    found = recovered(stored, task(ProcessStatus.UNKNOWN))
+    assert (found.status, found.unanswered) == (
+        stored if stored is CREATED else replace(RUNNING, pid=0),
+        True,
+    )
+    assert (found.stale_task, found.changed) == (False, False)
+
+
+def test_a_sandbox_whose_shim_hangs_counts_as_ready():
+    tasks = {"a" * 64: task(ProcessStatus.UNKNOWN, "a" * 64)}
+    (found,) = recover(Observed([sandbox()], tasks, PINNED, NOW)).sandboxes
+    assert (found.ready, found.unanswered, found.stale_task) == (True, True, False)
+
+
+@pytest.mark.parametrize(
+    ("status", "task_status", "has_snapshot", "half_made"),
+    [
+        (CREATED, None, False, True),
+        (CREATED, None, True, False),
+        (RUNNING, None, False, False),
+        (EXITED, None, False, False),
+        (CREATED, ProcessStatus.CREATED, False, False),
+    ],
+    ids=["cut off", "whole", "rebooted", "ended", "starting"],
+)
+def test_which_containers_are_half_made(status, task_status, has_snapshot, half_made):
+    tasks = {} if task_status is None else {"c" * 64: task(task_status)}
+    observed = Observed([container(status)], tasks, PINNED, NOW, has_snapshot=lambda *_: has_snapshot)
+    assert recover(observed).containers[0].half_made is half_made
+
+
+HOST = {"network_namespace": "", "cni_result": None}
+
+
+@pytest.mark.parametrize(
+    ("changes", "task_status", "has_snapshot", "half_made"),
+    [
+        ({"cni_result": None}, ProcessStatus.RUNNING, True, True),
+        ({"cni_result": None}, None, False, True),
+        ({}, None, False, False),
+        ({}, None, True, False),
+        (HOST, None, False, True),
+        (HOST, None, True, False),
+        (HOST, ProcessStatus.CREATED, True, True),
+        (HOST, ProcessStatus.STOPPED, True, False),
+    ],
+    ids=[
+        "never attached",
+        "recorded",
+        "ended",
+        "rebooted",
+        "host",
+        "host rebooted",
+        "host starting",
+        "host ended",
+    ],
+)
+def test_which_sandboxes_are_half_made(changes, task_status, has_snapshot, half_made):
+    tasks = {} if task_status is None else {"a" * 64: task(task_status, "a" * 64)}
+    observed = Observed([sandbox(**changes)], tasks, PINNED, NOW, has_snapshot=lambda *_: has_snapshot)
+    assert recover(observed).sandboxes[0].half_made is half_made
+
+
+def test_after_a_reboot_addresses_are_held_and_snapshots_stay():
+    outcome = recover(Observed([sandbox(), container(RUNNING)], {}, lambda _path: False, NOW))
+    (pod,), (ended,) = outcome.sandboxes, outcome.containers
+    assert (pod.ready, pod.half_made, pod.address_held) == (False, False, True)
+    assert (ended.status.phase, ended.status.exit_code, ended.half_made) == (Phase.EXITED, 255, False)
+
+
+def test_an_id_that_would_lead_elsewhere_is_quarantined():
+    bad = replace(sandbox(), id="../../etc")
+    outcome = recover(Observed([bad], {}, PINNED, NOW))
+    assert list(outcome.quarantined) == ["../../etc"]
+    assert not outcome.sandboxes
+
+
+def test_of_two_records_with_one_name_the_living_keeps_it():
+    first, second = sandbox(), replace(sandbox(), id="b" * 64, created_at=2)
+    tasks = {"a" * 64: task(ProcessStatus.RUNNING, "a" * 64)}
+    outcome = recover(Observed([first, second], tasks, PINNED, NOW))
+    assert [found.record.id for found in outcome.sandboxes] == ["a" * 64]
+    assert "a" * 64 in outcome.quarantined["b" * 64]
