@@ -2,12 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+import logging
+from collections.abc import AsyncIterator, Iterator
 
+import pytest
 import pytest_asyncio
+import structlog
 
 from api.containerd import Client
 from tests.double import ContainerdDouble
+
+
+@pytest.fixture(autouse=True)
+def logging_as_before(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Undo what a test does to the process-wide logging, and let no logger keep a stream that the test closes."""
+    configure = structlog.configure
+
+    def configure_without_cache(**settings: object) -> None:
+        configure(**{**settings, "cache_logger_on_first_use": False})
+
+    monkeypatch.setattr(structlog, "configure", configure_without_cache)
+    before, root = structlog.get_config(), logging.getLogger()
+    processors, handlers, level = list(before["processors"]), list(root.handlers), root.level
+    yield
+    before["processors"][:] = processors
+    configure(**before)
+    root.handlers[:], root.level = handlers, level
 
 
 @pytest_asyncio.fixture
