@@ -12,26 +12,18 @@ from typing import TYPE_CHECKING
 from api.containerd import errors as containerd_errors
 from api.containerd.introspection import GRPC
 from cri.errors import FailedPrecondition
+from cri.state.plugin_files import is_loaded
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
-
     from api.containerd import Client
-    from api.containerd.introspection import Plugin
 
 SECONDS = 2.0
-CRI = "cri"
 DISABLED = (
     'disabled_plugins = ["io.containerd.grpc.v1.cri", '
     '"io.containerd.cri.v1.images", "io.containerd.cri.v1.runtime"]'
 )
 REMEDY = ("version = 2", DISABLED)
 """The two lines of containerd's configuration that switch the plugin off, by its names in 1.x and 2.x."""
-
-
-def is_loaded(plugins: Iterable[Plugin]) -> bool:
-    """Whether the CRI plugin is among the plugins that work."""
-    return any(plugin.type == GRPC and plugin.id == CRI and plugin.error is None for plugin in plugins)
 
 
 async def demand_absence(client: Client) -> None:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import shutil
+import sys
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -69,6 +71,32 @@ class SwitchingNode:
         await self.containerd.restart(plugin_on=False)
         await self.shim.start()
         return await self._stack.enter_async_context(connected(self.shim.endpoint))
+
+    async def hand_back(self) -> None:
+        """`cri-shim hand-back`, with the server stopped."""
+        process = await asyncio.create_subprocess_exec(
+            *(
+                sys.executable,
+                "-m",
+                "cri.app.cli",
+                "hand-back",
+                "--config",
+                str(self.hand_back_configuration()),
+            ),
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.STDOUT,
+        )
+        output, _ = await process.communicate()
+        assert process.returncode == 0, output.decode()
+
+    def hand_back_configuration(self) -> Path:
+        """The server's configuration with what it is otherwise told by flags."""
+        text = self.shim.configuration_file.read_text()
+        keys = f'root = "{self.shim.root}"\nstate = "{self.shim.state}"\n'
+        socket = f'[grpc]\naddress = "{self.shim.endpoint}"\n'
+        path = self.shim.configuration_file.with_name("hand-back.toml")
+        path.write_text(keys + text + socket)
+        return path
 
     def workloads(self, cri: Cri) -> Workloads:
         """Pods made through one of the clients."""

@@ -3,8 +3,9 @@
 import pytest
 
 from api.containerd.introspection import GRPC, Plugin
-from cri.app.builtin_plugin import DISABLED, is_loaded, refusal
+from cri.app.builtin_plugin import DISABLED, refusal
 from cri.app.embedded_layout import DISABLED_PLUGINS
+from cri.state.plugin_files import is_loaded
 
 
 @pytest.mark.parametrize(

@@ -6,8 +6,9 @@ import re
 from typing import TYPE_CHECKING
 
 from api.containerd.introspection import DIFFER, SNAPSHOTTER
-from cri.app.builtin_plugin import REMEDY, is_loaded
+from cri.app.builtin_plugin import REMEDY
 from cri.app.doctor.finding import Finding, broken, limited, note
+from cri.state.plugin_files import is_loaded
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
