@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from e2e.bench import logs, pods, pulls
+from e2e.bench import logs, pods, pulls, stats
 from e2e.bench.contender import LINE_BYTES, Contender, contenders
 from e2e.bench.operation import Measurements
 from e2e.bench.report import document, table
@@ -21,7 +21,7 @@ from e2e.harness.node import short_directory
 from e2e.harness.registry import Registry
 from e2e.harness.requirements import RequirementError, demand_requirements
 
-PARTS = ("pods", "parallel", "logs", "pulls", "lists")
+PARTS = ("pods", "parallel", "logs", "pulls", "stats", "lists")
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,10 +36,11 @@ class Amount:
     log_repetitions: int
     objects: int
     list_calls: int
+    running_pods: int
 
 
-FULL = Amount(20, 30, 5, 20_000_000, 3, 8, 500, 30)
-QUICK = Amount(4, 10, 1, 2_000_000, 1, 1, 50, 10)
+FULL = Amount(20, 30, 5, 20_000_000, 3, 8, 500, 30, 100)
+QUICK = Amount(4, 10, 1, 2_000_000, 1, 1, 50, 10, 10)
 
 
 def main() -> int:
@@ -111,6 +112,17 @@ async def _pulls(shelf: Registry, both: list[Contender], amount: Amount) -> None
     await _in_turns(both, amount.pull_rounds, lambda contender: pulls.many_small(contender, shelf))
 
 
+async def _stats(_: Registry, both: list[Contender], amount: Amount) -> None:
+    for contender in both:
+        await stats.run_pods(contender, amount.running_pods)
+    await _in_turns(both, 2, stats.idle)
+    work = partial(stats.lists, calls=amount.list_calls // 3, pods=amount.running_pods)
+    await _in_turns(both, 2, work)
+    for contender in both:
+        pods.memory(contender)
+        await pods.remove_pods(contender)
+
+
 async def _lists(_: Registry, both: list[Contender], amount: Amount) -> None:
     for contender in both:
         await pods.fill(contender, amount.objects)
@@ -125,6 +137,7 @@ PART_WORK: dict[str, Callable[[Registry, list[Contender], Amount], Awaitable[Non
     "parallel": _parallel,
     "logs": _logs,
     "pulls": _pulls,
+    "stats": _stats,
     "lists": _lists,
 }
 

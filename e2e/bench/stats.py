@@ -1,0 +1,57 @@
+"""Measurements of measuring: what stats and metrics of many running containers cost, and what idling costs."""
+
+from __future__ import annotations
+
+import asyncio
+
+import grpc
+
+from api.wire import criv1
+from e2e.bench import operation as op
+from e2e.bench.contender import UNTIL_STOPPED, Contender
+from e2e.bench.pods import PARALLEL
+from e2e.harness.node import CRI_SHIM
+
+PAUSE_SECONDS = 0.5
+"""Longer than a reading is shared among callers."""
+IDLE_SECONDS = 10
+
+
+async def run_pods(contender: Contender, pods: int) -> None:
+    """So many pods with one running container in each, which stay."""
+    gate = asyncio.Semaphore(PARALLEL)
+
+    async def one() -> None:
+        async with gate:
+            await (await contender.pod()).run(command=UNTIL_STOPPED)
+
+    await asyncio.gather(*(one() for _ in range(pods)))
+
+
+async def lists(contender: Contender, calls: int, pods: int) -> None:
+    """Measure all containers and pods, over and over."""
+    runtime = contender.runtime
+    for _ in range(calls):
+        async with contender.timed(op.LIST_STATS):
+            stats = await runtime.ListContainerStats(criv1.ListContainerStatsRequest())
+        if len(stats.stats) != pods:
+            raise RuntimeError(f"{contender.name} measures {len(stats.stats)} of {pods} containers")
+        await asyncio.sleep(PAUSE_SECONDS)
+        try:
+            async with contender.timed(op.LIST_POD_STATS):
+                await runtime.ListPodSandboxStats(criv1.ListPodSandboxStatsRequest())
+            await asyncio.sleep(PAUSE_SECONDS)
+            async with contender.timed(op.LIST_METRICS):
+                await runtime.ListPodSandboxMetrics(criv1.ListPodSandboxMetricsRequest())
+        except grpc.aio.AioRpcError:  # not every version of containerd has both
+            if contender.name == CRI_SHIM:
+                raise
+        await asyncio.sleep(PAUSE_SECONDS)
+
+
+async def idle(contender: Contender) -> None:
+    """The processor time of a server that nobody asks anything, with everything still running."""
+    before = contender.processor_seconds()
+    await asyncio.sleep(IDLE_SECONDS)
+    spent = contender.processor_seconds() - before
+    contender.measurements.add(op.IDLE, contender.name, spent / IDLE_SECONDS * 1000)
