@@ -91,7 +91,7 @@ async def _hand_back(configuration: Configuration, state: Path | None) -> tuple[
         except containerd_errors.ContainerdError as error:
             raise FailedPrecondition(f"{error}; containerd must run, with its CRI plugin off") from error
     points = [entry.mount_point for entry in mount_table()]
-    state = state or containerd_state(points, section.namespace) or DEFAULT_STATE
+    state = state or containerd_state(points, section.namespace, by_id) or DEFAULT_STATE
     for sandbox in outcome.sandboxes:
         _move_sandbox_files(paths, files, state, sandbox.record.id)
     await _end_log_keeper(paths)

@@ -26,6 +26,7 @@ from cri.oci.cgroups import cgroup_of_path
 from cri.oci.spec import from_json, to_json
 from cri.oci.user import container_user
 from cri.sandbox.settlement import Settlement
+from cri.sandbox.take_over import take_over
 from cri.state.changes import ChangeKind
 from cri.state.container import Container
 from cri.state.container_status import Phase
@@ -48,6 +49,7 @@ async def rebuild(pods: PodEngine) -> Recovery:
     """Fill the index from containerd and start the work that recovery asks for. Raises ContainerdError."""
     engine = pods.engine
     await finished_in_thread(release_layers, engine.paths)
+    await take_over(engine)
     observed, execs = await together(_observe(engine), asyncio.to_thread(abandoned_execs, engine.paths))
     outcome = await asyncio.to_thread(recover, observed)
     settlement = Settlement(pods)

@@ -23,7 +23,7 @@ from cri.state.go_json import from_go_json, to_go_json
 from cri.state.records import RECORD_VERSION, BadRecordError, StatusRecord
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Container, Iterable, Mapping
 
     from api.containerd.introspection import Plugin
     from cri.state.go_json import Json
@@ -74,11 +74,14 @@ def containerd_root(plugins: Iterable[Plugin]) -> Path | None:
     return None
 
 
-def containerd_state(mount_points: Iterable[str], namespace: str) -> Path | None:
-    """containerd's state directory, from where the root filesystems of its tasks are mounted."""
+def containerd_state(mount_points: Iterable[str], namespace: str, ids: Container[str]) -> Path | None:
+    """containerd's state directory, from where the root filesystems of its tasks are mounted.
+
+    `ids` are its containers: other containerds on this machine have mounts alike.
+    """
     for point in mount_points:
-        before, bundle, rest = point.partition(f"/{TASKS}/{namespace}/")
-        if bundle and rest.endswith("/rootfs"):
+        before, _, rest = point.partition(f"/{TASKS}/{namespace}/")
+        if rest.endswith("/rootfs") and rest.removesuffix("/rootfs") in ids:
             return Path(before)
     return None
 

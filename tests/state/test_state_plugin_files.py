@@ -85,6 +85,7 @@ def test_directories_are_found_from_what_containerd_shows() -> None:
         "/run/containerd/io.containerd.runtime.v2.task/moby/x/rootfs",
         "/run/containerd/io.containerd.runtime.v2.task/k8s.io/abc/rootfs",
     ]
-    assert containerd_state(points, "k8s.io") == Path("/run/containerd")
-    assert containerd_state(points[:2], "k8s.io") is None
+    assert containerd_state(points, "k8s.io", {"abc"}) == Path("/run/containerd")
+    assert containerd_state(points, "k8s.io", {"def"}) is None
+    assert containerd_state(points[:2], "k8s.io", {"abc"}) is None
     assert shared_memory(points) == {"abc": Path(points[1])}
