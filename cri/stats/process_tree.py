@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 from typing import TYPE_CHECKING
 
@@ -10,21 +9,22 @@ from cri.stats.held_files import CgroupGoneError
 from cri.stats.usage import ProcessDetails
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
 
-MOST_LINKS = 4096
+MOST_LINKS = 512
 """Descriptors of a container that are looked at for being sockets; the share among the rest is taken to be the same."""
 _OPEN_FILES = "Max open files"
 _SOCKET = "socket:"
+_LINKS_OF_A_LEAF = 2
 
 
 def processes_below(directory: str) -> list[int]:
     """The processes of a cgroup and of those below it. Blocking. Raises CgroupGoneError."""
     numbers: list[int] = []
     try:
-        for place, _, _ in os.walk(directory, onerror=_gone):
-            with open(f"{place}/cgroup.procs", "rb") as file:
-                numbers.extend(map(int, file.read().split()))
+        for place in _with_cgroups_below(directory):
+            with open(f"{place}/cgroup.procs", "rb", buffering=0) as file:
+                numbers.extend(map(int, file.readall().split()))
     except FileNotFoundError:
         raise CgroupGoneError(directory) from None
     except OSError:  # ENODEV: it went while it was read; EOPNOTSUPP: a threaded cgroup, told by its parent
@@ -38,13 +38,17 @@ def process_details(processes: Sequence[int]) -> ProcessDetails:
     descriptors = sockets = looked_at = 0
     for process in processes:
         directory = f"/proc/{process}/fd"
-        with contextlib.suppress(OSError):
+        try:
             names = os.listdir(directory)
-            descriptors += len(names)
-            for name in names[: max(MOST_LINKS - looked_at, 0)]:
-                looked_at += 1
-                with contextlib.suppress(OSError):
-                    sockets += os.readlink(f"{directory}/{name}").startswith(_SOCKET)
+        except OSError:
+            continue
+        descriptors += len(names)
+        for name in names[: max(MOST_LINKS - looked_at, 0)]:
+            looked_at += 1
+            try:
+                sockets += os.readlink(f"{directory}/{name}").startswith(_SOCKET)
+            except OSError:  # closed since
+                pass
     if looked_at < descriptors and looked_at:
         sockets = round(sockets * descriptors / looked_at)
     return ProcessDetails(len(processes), descriptors, sockets, _open_files_limit(processes))
@@ -66,5 +70,8 @@ def _open_files_limit(processes: Sequence[int]) -> int | None:
     return None
 
 
-def _gone(error: OSError) -> None:
-    raise error
+def _with_cgroups_below(directory: str) -> Iterable[str]:
+    # A directory of the kernel's has two links and one for each directory in it; most containers make no cgroups.
+    if os.stat(directory).st_nlink == _LINKS_OF_A_LEAF:
+        return (directory,)
+    return [place for place, _, _ in os.walk(directory)]
