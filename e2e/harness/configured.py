@@ -8,18 +8,26 @@ from typing import TYPE_CHECKING
 from e2e.harness.server import CriShim
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Sequence
 
     from e2e.harness.node import Node
 
 
 @contextlib.asynccontextmanager
-async def configured(node: Node, *, keys: str = "", tables: str = "") -> AsyncIterator[None]:
-    """Restart the server with further keys and tables (TOML) within the block, and as it was after."""
+async def configured(
+    node: Node, *, keys: str = "", tables: str = "", without: Sequence[str] = ()
+) -> AsyncIterator[None]:
+    """Restart the server with further keys and tables (TOML) within the block, and as it was after.
+
+    `without` are keys of the usual configuration that are left out.
+    """
     server = node.server
     assert isinstance(server, CriShim), "only cri-shim is configured by tests"
     await server.stop()
     server.write_configuration(tables, keys)
+    lines = server.configuration_file.read_text().splitlines()
+    kept = [line for line in lines if line.partition(" = ")[0] not in without]
+    server.configuration_file.write_text("\n".join(kept) + "\n")
     try:
         await server.start()
         yield

@@ -17,7 +17,11 @@ if TYPE_CHECKING:
 
 async def push(registry: Registry, repository: str, tag: str, image: Image | Index) -> str:
     """Push an image or an index with its images, and return the digest that the tag now stands for."""
-    async with aiohttp.ClientSession(raise_for_status=True, connector=_connector(registry)) as session:
+    login = registry.login
+    headers = {"Authorization": aiohttp.encode_basic_auth(login.user, login.password)} if login else None
+    async with aiohttp.ClientSession(
+        raise_for_status=True, connector=_connector(registry), headers=headers
+    ) as session:
         base = f"{registry.url}/v2/{repository}"
         members = image.images if isinstance(image, Index) else (image,)
         for member in members:

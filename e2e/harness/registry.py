@@ -26,11 +26,21 @@ class Certificate:
 
 
 @dataclass(frozen=True, slots=True)
+class Login:
+    """A user of a registry; `htpasswd` is the line of Apache's password file (bcrypt) for the two."""
+
+    user: str
+    password: str
+    htpasswd: str
+
+
+@dataclass(frozen=True, slots=True)
 class Registry:
     """A running registry; `host` is what stands in front of a repository in an image reference."""
 
     host: str
-    certificate: Certificate | None
+    certificate: Certificate | None = None
+    login: Login | None = None
 
     @property
     def url(self) -> str:
@@ -39,13 +49,15 @@ class Registry:
 
 
 @contextlib.asynccontextmanager
-async def registry(directory: Path, certificate: Certificate | None = None) -> AsyncIterator[Registry]:
-    """Run a registry that stores below `directory`; with a certificate it speaks HTTPS."""
+async def registry(
+    directory: Path, certificate: Certificate | None = None, login: Login | None = None
+) -> AsyncIterator[Registry]:
+    """Run a registry that stores below `directory`; with a certificate it speaks HTTPS, with a login it is private."""
     directory.mkdir(parents=True, exist_ok=True)
     port = free_port()
     host = f"127.0.0.1:{port}"
     configuration = directory / "registry.yml"  # JSON is YAML
-    configuration.write_text(json.dumps(_configuration(directory, host, certificate)))
+    configuration.write_text(json.dumps(_configuration(directory, host, certificate, login)))
     with (directory / "registry.log").open("ab") as output:
         process = await asyncio.create_subprocess_exec(
             *("docker-registry", "serve", str(configuration)),
@@ -57,7 +69,7 @@ async def registry(directory: Path, certificate: Certificate | None = None) -> A
         )
     try:
         await _listening(port, process)
-        yield Registry(host, certificate)
+        yield Registry(host, certificate, login)
     finally:
         with contextlib.suppress(ProcessLookupError):
             process.send_signal(signal.SIGKILL)
@@ -89,15 +101,23 @@ def free_port() -> int:
     return port
 
 
-def _configuration(directory: Path, host: str, certificate: Certificate | None) -> dict[str, object]:
+def _configuration(
+    directory: Path, host: str, certificate: Certificate | None, login: Login | None
+) -> dict[str, object]:
     http: dict[str, object] = {"addr": host}
     if certificate is not None:
         http["tls"] = {"certificate": str(certificate.certificate), "key": str(certificate.key)}
+    access: dict[str, object] = {}
+    if login is not None:
+        passwords = directory / "htpasswd"
+        passwords.write_text(f"{login.htpasswd}\n")
+        access["auth"] = {"htpasswd": {"realm": "tests", "path": str(passwords)}}
     return {
         "version": 0.1,
         "log": {"level": "warn", "accesslog": {"disabled": True}},
         "storage": {"filesystem": {"rootdirectory": str(directory / "storage")}},
         "http": http,
+        **access,
     }
 
 

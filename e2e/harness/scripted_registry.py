@@ -52,7 +52,7 @@ async def scripted_registry() -> AsyncIterator[ScriptedRegistry]:
             response = await fault(request)
             if response is not None:
                 return response
-        return _content(held, request.path)
+        return _content(held, request)
 
     application = web.Application()
     application.router.add_route("*", "/{path:.*}", answer)
@@ -68,7 +68,8 @@ async def scripted_registry() -> AsyncIterator[ScriptedRegistry]:
         await runner.cleanup()
 
 
-def _content(held: ScriptedRegistry, path: str) -> web.Response:
+def _content(held: ScriptedRegistry, request: web.Request) -> web.Response:
+    path = request.path
     if path == "/v2/":
         return web.json_response({})
     repository, _, rest = path.removeprefix("/v2/").rpartition("/manifests/")
@@ -77,10 +78,13 @@ def _content(held: ScriptedRegistry, path: str) -> web.Response:
         found = held.blobs.get(path.rpartition("/blobs/")[2])
     if found is None:
         return refusal(404, "MANIFEST_UNKNOWN", "manifest unknown")
-    return web.Response(
-        body=found.content,
-        headers={"Content-Type": found.media_type, "Docker-Content-Digest": found.digest},
-    )
+    headers = {"Content-Type": found.media_type, "Docker-Content-Digest": found.digest}
+    start = request.http_range.start or 0
+    if not start:
+        return web.Response(body=found.content, headers=headers)
+    held.requests.append(f"RANGE {path} from {start}")
+    headers["Content-Range"] = f"bytes {start}-{len(found.content) - 1}/{len(found.content)}"
+    return web.Response(status=206, body=found.content[start:], headers=headers)
 
 
 def refusal(status: int, code: str, message: str, headers: dict[str, str] | None = None) -> web.Response:
