@@ -45,8 +45,10 @@ async def exec_stream(
         for name in outputs:
             readers[name] = FifoReader(process.path(name))
             opened.callback(readers[name].close)
-        stdin = FifoWriter(fifo.open_first_writer(process.path("stdin"))) if streams.stdin else None
-        if stdin is not None:
+        stdin = None
+        if streams.stdin:
+            guard, descriptor = fifo.open_both(process.path("stdin"))
+            stdin = FifoWriter(descriptor, guard)
             opened.callback(stdin.close)
         async with process:
             try:

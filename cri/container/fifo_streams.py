@@ -6,6 +6,8 @@ import asyncio
 import contextlib
 import fcntl
 import os
+import struct
+import termios
 from typing import TYPE_CHECKING, Final
 
 from cri.linux import fifo
@@ -26,8 +28,7 @@ class FifoReader:
         self._descriptor = fifo.open_reader(path)
         self._begun = False
         self._waiter: asyncio.Future[None] | None = None
-        with contextlib.suppress(OSError):  # the user's share of pipe memory is used up
-            fcntl.fcntl(self._descriptor, fcntl.F_SETPIPE_SZ, PIPE_BYTES)
+        _widen(self._descriptor)
 
     async def read(self) -> bytes:
         """The next block; empty when every writer has closed, and after `close`."""
@@ -68,12 +69,20 @@ class FifoReader:
 
 
 class FifoWriter:
-    """A write end; several of one FIFO do not disturb each other."""
+    """A write end; several of one FIFO do not disturb each other.
 
-    def __init__(self, descriptor: int) -> None:
-        """Takes over a non-blocking descriptor (`fifo.open_writer`, `fifo.open_first_writer`)."""
+    A shim opens its read end some time after it has said that the process runs, and what is written before would fail.
+    So a writer that comes first holds a read end of its own until the shim is seen to have read.
+    """
+
+    def __init__(self, descriptor: int, guard: int = -1) -> None:
+        """Takes over a non-blocking write end, and a read end where the reader may be yet to come."""
         self._descriptor = descriptor
+        self._guard = guard
+        self._waiting = 0
+        """Bytes that were in the pipe after the last write, while the guard is there."""
         self._waiter: asyncio.Future[None] | None = None
+        _widen(descriptor)
 
     async def write(self, block: bytes) -> None:
         """Write it, waiting while the pipe is full. Raises BrokenPipeError without a reader and after `close`."""
@@ -81,6 +90,8 @@ class FifoWriter:
         while view:
             if self._descriptor < 0:
                 raise BrokenPipeError("closed")
+            if self._guard >= 0:
+                self._look_for_reader()
             try:
                 view = view[os.write(self._descriptor, view) :]
             except BlockingIOError:
@@ -92,8 +103,20 @@ class FifoWriter:
             asyncio.get_running_loop().remove_writer(self._descriptor)
             os.close(self._descriptor)
             self._descriptor = -1
+        self._drop_guard()
         if self._waiter is not None and not self._waiter.done():
             self._waiter.set_result(None)
+
+    def _look_for_reader(self) -> None:
+        in_pipe = struct.unpack("i", fcntl.ioctl(self._guard, termios.FIONREAD, bytes(4)))[0]
+        if in_pipe < self._waiting:
+            self._drop_guard()
+        self._waiting = in_pipe
+
+    def _drop_guard(self) -> None:
+        if self._guard >= 0:
+            os.close(self._guard)
+            self._guard = -1
 
     async def _writable(self) -> None:
         loop = asyncio.get_running_loop()
@@ -105,6 +128,11 @@ class FifoWriter:
             self._waiter = None
             if self._descriptor >= 0:
                 loop.remove_writer(self._descriptor)
+
+
+def _widen(descriptor: int) -> None:
+    with contextlib.suppress(OSError):  # the user's share of pipe memory is used up
+        fcntl.fcntl(descriptor, fcntl.F_SETPIPE_SZ, PIPE_BYTES)
 
 
 def _resolve(waiter: asyncio.Future[None]) -> None:

@@ -41,6 +41,16 @@ def open_writer(path: Path) -> int:
     return _open(path, os.O_WRONLY)
 
 
+def open_both(path: Path) -> tuple[int, int]:
+    """Open both ends, `(read end, write end)`, so that a write waits for the reader that is yet to come."""
+    reader = _open(path, os.O_RDONLY)
+    try:
+        return reader, _open(path, os.O_WRONLY)
+    except BaseException:
+        os.close(reader)
+        raise
+
+
 def open_first_writer(path: Path) -> int:
     """Open the write end before any reader is there, so that the reader's own open need not wait.
 

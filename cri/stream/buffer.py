@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import collections
 from typing import Final
 
 MOST_BYTES: Final = 1 << 20
@@ -14,7 +13,7 @@ class Buffer:
 
     def __init__(self, most_bytes: int = MOST_BYTES) -> None:
         self._most = most_bytes
-        self._blocks: collections.deque[bytes] = collections.deque()
+        self._blocks: list[bytes] = []
         self._size = 0
         self._ended = False
         self._closed = False
@@ -30,13 +29,14 @@ class Buffer:
             self._changed.set()
 
     async def get(self) -> bytes:
-        """The next block; empty at the end."""
+        """Everything that waits, as one block, because one large write costs less than many; empty at the end."""
         while not self._blocks:
             if self._ended or self._closed:
                 return b""
             await self._change()
-        block = self._blocks.popleft()
-        self._size -= len(block)
+        block = self._blocks[0] if len(self._blocks) == 1 else b"".join(self._blocks)
+        self._blocks.clear()
+        self._size = 0
         self._changed.set()
         return block
 

@@ -70,8 +70,9 @@ class Transport(asyncio.Protocol):
         Raises ConnectionResetError when the connection is lost.
         """
         if self._transport is not None and not self._lost.is_set():
-            for block in blocks:
-                self._transport.write(block)
+            self._transport.write(
+                b"".join(blocks)
+            )  # one system call and one segment for a header and its data
             self.last_activity = self._loop.time()
         if not self._writable.is_set():
             await self._writable.wait()
