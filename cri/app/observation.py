@@ -2,19 +2,34 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 from typing import TYPE_CHECKING
 
+import structlog
+
 from cri.concurrency.undo import watch_leftovers
+from cri.observe.interceptor import ObservingInterceptor
 from cri.observe.log_totals import LogMeter
 from cri.observe.slow_operations import SlowOperationLog
 from cri.observe.snapshots import LogTotals, ObjectCount, count_objects
 from cri.observe.stages import on_finished
+from cri.observe.tracing import TracingInterceptor, collector, tracing_to
 
 if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    import grpc.aio
+
+    from api.containerd.calls import CallObserver
     from cri.app.config.configuration import Configuration
+    from cri.app.config.schema import TracingSection
     from cri.app.node import Assembly
     from cri.logs.client import LogKeeper
     from cri.observe.metrics import Metrics
+    from cri.observe.tracing import Tracing
+
+log = structlog.get_logger(__name__)
 
 
 def watch_operations(configuration: Configuration, assembly: Assembly, metrics: Metrics) -> None:
@@ -51,6 +66,44 @@ def watch_operations(configuration: Configuration, assembly: Assembly, metrics: 
     metrics.snapshots.recovered = recovered
     metrics.snapshots.stream_sessions = lambda: assembly.on.streams.sessions
     metrics.snapshots.containerd_up = assembly.on.observer.connected.is_set
+
+
+@contextlib.asynccontextmanager
+async def traced(section: TracingSection) -> AsyncIterator[Tracing | None]:
+    """Spans of every operation for the duration of the block; None while there is no collector to send them to.
+
+    Raises InvalidArgument when a collector is named and OpenTelemetry is not installed.
+    """
+    url = collector(section.endpoint)
+    if not url:
+        yield None
+        return
+    tracing = await asyncio.to_thread(tracing_to, url, section.sampling_ratio)
+    log.info("operations are traced", collector=url)
+    remove = on_finished(tracing.operation_finished)
+    try:
+        yield tracing
+    finally:
+        remove()
+        await asyncio.to_thread(tracing.close)
+
+
+def call_observer(metrics: Metrics, tracing: Tracing | None) -> CallObserver:
+    """Who hears of each call to containerd."""
+    if tracing is None:
+        return metrics.containerd_call
+
+    def observe(service: str, method: str, code: str, seconds: float) -> None:
+        metrics.containerd_call(service, method, code, seconds)
+        tracing.containerd_call(service, method, code, seconds)
+
+    return observe
+
+
+def interceptors(metrics: Metrics, tracing: Tracing | None) -> list[grpc.aio.ServerInterceptor]:
+    """What every call of the server passes, outermost first."""
+    observing = ObservingInterceptor(metrics)
+    return [observing] if tracing is None else [TracingInterceptor(), observing]
 
 
 async def watch_logs(keeper: LogKeeper, metrics: Metrics) -> None:

@@ -28,7 +28,7 @@ from cri.app.embedded import EmbeddedContainerd
 from cri.app.handlers import build_handlers
 from cri.app.host import detect_host
 from cri.app.node import Assembly, assemble
-from cri.app.observation import watch_logs, watch_operations
+from cri.app.observation import call_observer, interceptors, traced, watch_logs, watch_operations
 from cri.app.socket import remove_stale_socket, socket_path
 from cri.concurrency.supervision import Supervisor
 from cri.concurrency.together import all_of, together
@@ -36,7 +36,6 @@ from cri.errors import CriError
 from cri.observe import task_dump
 from cri.observe.admin import SOCKET_NAME, run_admin
 from cri.observe.exposition import serve_metrics
-from cri.observe.interceptor import ObservingInterceptor
 from cri.observe.loop_lag import watch_loop_lag
 from cri.observe.metrics import Metrics
 from cri.oci.oom_score import unexpectedly_limited
@@ -46,7 +45,7 @@ from cri.services.registration import add_service
 from cri.services.runtime import RuntimeService
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Sequence
     from pathlib import Path
 
     from cri.app.config.configuration import Configuration
@@ -88,10 +87,11 @@ async def _run(configuration: Configuration, stopping: asyncio.Event, *, leave_n
     path = socket_path(configuration.grpc.address)
     await asyncio.to_thread(remove_stale_socket, path)
     async with (
+        traced(configuration.tracing) as tracing,
         Client(
             configuration.containerd.address,
             configuration.containerd.namespace,
-            observer=metrics.containerd_call,
+            observer=call_observer(metrics, tracing),
         ) as client,
         Supervisor(metrics.task_death, expected=(containerd_errors.ContainerdError, CriError)) as supervisor,
     ):
@@ -108,7 +108,7 @@ async def _run(configuration: Configuration, stopping: asyncio.Event, *, leave_n
         await assembly.on.streams.start()
         _start_tasks(configuration, assembly, supervisor, metrics)
         await _known(assembly)
-        server = _server(configuration, assembly, metrics)
+        server = _server(configuration, assembly, interceptors(metrics, tracing))
         health = _health(configuration, assembly)
         async with serve_metrics(configuration.metrics.address, metrics, health):
             await _listen(server, path, configuration.grpc)
@@ -182,9 +182,11 @@ async def _release(client: Client) -> str:
         return ""
 
 
-def _server(configuration: Configuration, assembly: Assembly, metrics: Metrics) -> grpc.aio.Server:
+def _server(
+    configuration: Configuration, assembly: Assembly, watching: Sequence[grpc.aio.ServerInterceptor]
+) -> grpc.aio.Server:
     server = grpc.aio.server(
-        interceptors=[ObservingInterceptor(metrics)],
+        interceptors=watching,
         options=[
             ("grpc.max_receive_message_length", configuration.grpc.max_recv_message_size),
             ("grpc.max_send_message_length", configuration.grpc.max_send_message_size),

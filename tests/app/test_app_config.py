@@ -148,8 +148,8 @@ def test_a_wrong_key_is_named_with_its_line(line, message):
             ':2: metrics.address: address "1338" is not HOST:PORT, [IPV6]:PORT or unix:///PATH',
         ),
         (
-            '[tracing]\nendpoint = "http://x"',
-            ":2: tracing.endpoint: tracing is not part of this version; leave it empty",
+            '[tracing]\nendpoint = "grpc://x"',
+            ":2: tracing.endpoint: grpc is not a scheme of OTLP/HTTP; give http:// or https://",
         ),
         (
             '[x509_key_pair_streaming]\ntls_cert_file = "/dev/null"\ntls_key_file = "/dev/null"',

@@ -80,8 +80,9 @@ def _addresses(configuration: Configuration) -> Iterator[Fault]:
     mode = configuration.grpc.mode
     if not (mode.isdecimal() and set(mode) <= set("01234567") and len(mode) in {3, 4}):
         yield ("grpc", "mode"), f'"{mode}" is not a mode in octal such as "0600"'
-    if configuration.tracing.endpoint:
-        yield ("tracing", "endpoint"), "tracing is not part of this version; leave it empty"
+    scheme, separator, _ = configuration.tracing.endpoint.partition("://")
+    if separator and scheme not in ("http", "https"):
+        yield ("tracing", "endpoint"), f"{scheme} is not a scheme of OTLP/HTTP; give http:// or https://"
 
 
 def _names(configuration: Configuration) -> Iterator[Fault]:

@@ -77,7 +77,10 @@ class TracingSection:
     """`[tracing]`: OpenTelemetry."""
 
     endpoint: str = field(
-        default="", metadata=meaning('Address of an OTLP collector; "" switches tracing off.')
+        default="", metadata=meaning(
+            'An OTLP/HTTP collector such as "http://127.0.0.1:4318"; "" is the one of the environment '
+            "(OTEL_EXPORTER_OTLP_ENDPOINT), and no tracing without."
+        ),
     )
     sampling_ratio: float = field(
         default=1.0,
