@@ -77,7 +77,8 @@ class TracingSection:
     """`[tracing]`: OpenTelemetry."""
 
     endpoint: str = field(
-        default="", metadata=meaning(
+        default="",
+        metadata=meaning(
             'An OTLP/HTTP collector such as "http://127.0.0.1:4318"; "" is the one of the environment '
             "(OTEL_EXPORTER_OTLP_ENDPOINT), and no tracing without."
         ),
