@@ -10,7 +10,7 @@ import contextlib
 import json
 import os
 import tarfile
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Collection
 from dataclasses import dataclass, field
 from io import BytesIO
 from pathlib import Path
@@ -24,12 +24,15 @@ from cri.container.containers import Containers
 from cri.container.engine import Engine
 from cri.container.handlers import Handler, Handlers
 from cri.container.settings import ContainerSettings
+from cri.errors import CriError, Unavailable
 from cri.image.settings import ImageSettings, RegistrySettings
 from cri.image.store import ImageStore
 from cri.linux import fifo
 from cri.logs.client import Followed, LogKeeper
+from cri.network.attachment import Attachment
 from cri.network.pod_network import PodNetwork
 from cri.network.request import PodRequest
+from cri.network.reservations import Reservation
 from cri.network.result import AssignedAddress, AttachmentResult, Interface
 from cri.network.status import NetworkStatus
 from cri.oci.handler import RuntimeHandler
@@ -37,6 +40,7 @@ from cri.oci.host import HostFacts
 from cri.oci.settings import OciSettings
 from cri.sandbox.engine import PodEngine
 from cri.sandbox.events import ContainerEvents
+from cri.sandbox.janitor.rounds import Janitor
 from cri.sandbox.networks import Networks
 from cri.sandbox.node_stats import NodeStats
 from cri.sandbox.node_status import Releases
@@ -89,6 +93,9 @@ class FakeKeeper:
             os.close(descriptor)
         await asyncio.sleep(0)
 
+    async def statistics(self) -> dict[str, None]:
+        return dict.fromkeys(self.followed)
+
     async def reopen(self, container_id: str) -> None:
         await asyncio.sleep(0)
         self.reopened.append(container_id)
@@ -104,6 +111,7 @@ class FakeNetwork:
 
     def __init__(self) -> None:
         self.attached: dict[str, str] = {}
+        """Network namespaces by sandbox ID."""
         self.calls: list[str] = []
         self.fail: dict[str, Exception] = {}
         self.hold = asyncio.Event()
@@ -115,7 +123,7 @@ class FakeNetwork:
         await asyncio.sleep(0)
         assert request.network_namespace is not None
         assert request.network_namespace.exists(), "the namespace must be pinned before ADD"
-        self.attached[request.sandbox_id] = "10.0.0.9"
+        self.attached[request.sandbox_id] = str(request.network_namespace)
         self.reached.set()
         await asyncio.sleep(0)
         await self.hold.wait()
@@ -133,6 +141,26 @@ class FakeNetwork:
 
     async def set_pod_cidrs(self, cidrs: list[str]) -> None:
         """No template here."""
+
+    async def attachments(self) -> list[Attachment]:
+        return [
+            Attachment("pods", owner, "eth0", b"{}", network_namespace=namespace)
+            for owner, namespace in self.attached.items()
+        ]
+
+    async def reservations(self) -> list[Reservation]:
+        return []
+
+    async def collect_garbage(
+        self, known: Callable[[], Collection[str]], ours: Callable[[Attachment], bool]
+    ) -> list[CriError]:
+        if "DEL" in self.fail:
+            return [Unavailable(str(self.fail["DEL"]))]
+        for each in await self.attachments():
+            if each.container_id not in known() and ours(each):
+                self.calls.append("DEL")
+                del self.attached[each.container_id]
+        return []
 
     def status(self) -> NetworkStatus:
         return NetworkStatus(ready=True, reason="", message="")
@@ -163,6 +191,7 @@ class DoubleNode:
     supervisor: Supervisor
     logs: Path
     on: Collaborators
+    janitor: Janitor
     attempts: int = field(default=0)
 
     @property
@@ -293,6 +322,7 @@ async def started(world: World, client: Client, supervisor: Supervisor) -> Doubl
         supervisor,
         world.directory / "logs",
         on,
+        Janitor(pods, observer, 3600.0),
     )
 
 

@@ -11,19 +11,21 @@ from typing import TYPE_CHECKING
 from cri.network.result import INTERFACE_PREFIX
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Sequence
+    from collections.abc import Callable, Collection, Iterable, Sequence
 
     from cri.network.attachment import Attachment
     from cri.network.configuration import NetworkList
 
 
-def stale_attachments(cached: Iterable[Attachment], known: Collection[str]) -> tuple[Attachment, ...]:
-    """The cached attachments of pods whose sandbox ID is not `known`.
+def stale_attachments(
+    cached: Iterable[Attachment], known: Collection[str], ours: Callable[[Attachment], bool] = lambda _: True
+) -> tuple[Attachment, ...]:
+    """The cached attachments of `ours`, of pods whose sandbox ID is not `known`.
 
     `known` must have been taken after `cached`: a sandbox is known before its ADD begins, so one that is in the
     cache and not known has gone.
     """
-    return tuple(item for item in cached if _is_pod(item) and item.container_id not in known)
+    return tuple(item for item in cached if _is_pod(item) and ours(item) and item.container_id not in known)
 
 
 def valid_attachments(
@@ -31,11 +33,12 @@ def valid_attachments(
     index: int,
     cached: Sequence[Attachment],
     known: Collection[str],
+    ours: Callable[[Attachment], bool] = lambda _: True,
 ) -> set[tuple[str, str]]:
     """What GC must spare on a network, as (container ID, interface): all that is cached and not stale, and every
     known sandbox, cached or not. `index` is the network's place, which gives the interface's name.
     """
-    stale = stale_attachments(cached, known)
+    stale = stale_attachments(cached, known, ours)
     spared = {
         (item.container_id, item.interface)
         for item in cached

@@ -25,6 +25,7 @@ from cri.network.invocation import PluginInvoker
 from cri.network.list_execution import ListExecution
 from cri.network.live_configuration import LiveConfiguration
 from cri.network.request import PodRequest, PortMapping
+from cri.network.reservations import Reservation, reservations
 from cri.network.result import INTERFACE_PREFIX, PRIMARY_INTERFACE, AttachmentResult, combine
 from cri.network.result_document import parse_result
 from cri.network.runtime_config import capability_arguments, cni_arguments
@@ -127,22 +128,34 @@ class PodNetwork:
         for attachment in await self._attachments(request, result):
             await ListExecution(_network_of(attachment), self._invoker).check(attachment)
 
-    async def stale_attachments(self, known: Callable[[], Collection[str]]) -> tuple[Attachment, ...]:
+    async def attachments(self) -> tuple[Attachment, ...]:
+        """Everything that is cached, other programs' included."""
+        return await asyncio.to_thread(self._cache.all)
+
+    async def reservations(self) -> list[Reservation]:
+        """Addresses that host-local keeps reserved on the configured networks."""
+        return await asyncio.to_thread(reservations, self._configuration.current.networks)
+
+    async def stale_attachments(
+        self, known: Callable[[], Collection[str]], ours: Callable[[Attachment], bool] = lambda _: True
+    ) -> tuple[Attachment, ...]:
         """Cached attachments of pods that do not exist any more, for a dry run of `collect_garbage`.
 
         `known` gives the IDs of all sandboxes of this containerd, whoever made them; it is called after the
-        cache was read.
+        cache was read. `ours` tells this server's attachments from those of others who share the cache.
         """
         cached = await asyncio.to_thread(self._cache.all)
-        return garbage.stale_attachments(cached, known())
+        return garbage.stale_attachments(cached, known(), ours)
 
-    async def collect_garbage(self, known: Callable[[], Collection[str]]) -> list[CriError]:
+    async def collect_garbage(
+        self, known: Callable[[], Collection[str]], ours: Callable[[Attachment], bool] = lambda _: True
+    ) -> list[CriError]:
         """DEL what `stale_attachments` finds, then let plugins drop what they alone know of (CNI GC).
 
         Returns what went wrong; nothing stops the rest. Holds up new pods while plugins run GC, which few have.
         """
         errors: list[CriError] = []
-        for attachment in await self.stale_attachments(known):
+        for attachment in await self.stale_attachments(known, ours):
             namespace = await asyncio.to_thread(_usable_namespace, attachment.network_namespace)
             try:
                 await self._delete(attachment, namespace)
@@ -155,7 +168,7 @@ class PodNetwork:
             async with self._gate.alone(GARBAGE_PATIENCE_SECONDS):
                 cached = await asyncio.to_thread(self._cache.all)
                 for index, network in enumerate(networks):
-                    valid = garbage.valid_attachments(network, index, cached, known())
+                    valid = garbage.valid_attachments(network, index, cached, known(), ours)
                     errors += await ListExecution(network, self._invoker).collect_garbage(sorted(valid))
         except Unavailable as error:
             errors.append(error)

@@ -48,6 +48,11 @@ class Names:
             for watcher in self._watchers:
                 watcher(name)
 
+    @property
+    def holders(self) -> frozenset[str]:
+        """The ids that hold names: of all objects in the index, and of those that are being made."""
+        return frozenset(self._holders.values())
+
     def holder(self, name: str) -> str | None:
         """The id that holds `name`."""
         return self._holders.get(name)
