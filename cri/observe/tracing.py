@@ -35,6 +35,8 @@ ENVIRONMENT = ("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "OTEL_EXPORTER_OTLP_ENDPOIN
 TRACES_PATH = "/v1/traces"
 CARRIED = ("traceparent", "tracestate")
 FLUSH_MILLISECONDS = 2000
+EXPORT_SECONDS = 3
+"""How long a collector that does not answer is tried; the server's stop waits for that."""
 _SECOND = 1_000_000_000
 
 _caller: contextvars.ContextVar[Mapping[str, str] | None] = contextvars.ContextVar(
@@ -65,7 +67,7 @@ def tracing_to(url: str, sampling_ratio: float) -> Tracing:
         raise InvalidArgument(
             'tracing.endpoint is set, but OpenTelemetry is not installed: pip install "cri-shim[tracing]"'
         ) from None
-    return Tracing(OTLPSpanExporter(endpoint=url), sampling_ratio)
+    return Tracing(OTLPSpanExporter(endpoint=url, timeout=EXPORT_SECONDS), sampling_ratio)
 
 
 class Tracing:
