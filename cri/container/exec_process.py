@@ -16,6 +16,7 @@ import structlog
 from api.containerd import PROCESS_TYPE_URL, Exit, TypedValue
 from api.containerd import errors as containerd_errors
 from cri.concurrency.supervision import shielded
+from cri.container.exec_fifos import exec_directory
 from cri.errors import FailedPrecondition
 from cri.linux import fifo
 from cri.linux.sessions import kill_session
@@ -52,7 +53,7 @@ class ExecProcess:
         self._engine = engine
         self._container = container
         self._streams = streams
-        self._directory = engine.paths.container_state(container.id) / "exec" / self.id
+        self._directory = exec_directory(engine.paths, container.id, self.id)
         self._exited: asyncio.Future[Exit] | None = None
 
     def path(self, stream: str) -> Path:

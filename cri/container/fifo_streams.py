@@ -80,7 +80,7 @@ class FifoWriter:
         self._descriptor = descriptor
         self._guard = guard
         self._waiting = 0
-        """Bytes that were in the pipe after the last write, while the guard is there."""
+        """Bytes in the pipe after the last write, as long as nobody else reads; meaningless without the guard."""
         self._waiter: asyncio.Future[None] | None = None
         _widen(descriptor)
 
@@ -90,12 +90,14 @@ class FifoWriter:
         while view:
             if self._descriptor < 0:
                 raise BrokenPipeError("closed")
-            if self._guard >= 0:
-                self._look_for_reader()
+            self._look_for_reader()
             try:
-                view = view[os.write(self._descriptor, view) :]
+                written = os.write(self._descriptor, view)
             except BlockingIOError:
                 await self._writable()
+                continue
+            view = view[written:]
+            self._waiting += written
 
     def close(self) -> None:
         """Close it; a write that waits fails. Idempotent."""
@@ -108,6 +110,8 @@ class FifoWriter:
             self._waiter.set_result(None)
 
     def _look_for_reader(self) -> None:
+        if self._guard < 0:
+            return
         in_pipe = struct.unpack("i", fcntl.ioctl(self._guard, termios.FIONREAD, bytes(4)))[0]
         if in_pipe < self._waiting:
             self._drop_guard()
