@@ -26,6 +26,7 @@ from cri.state.container_status import Phase
 from cri.state.records import container_name, sandbox_name
 from tests.await_points import Life, begin, inside, points_of, watching
 from tests.double import ContainerdDouble
+from tests.double.containerd import until
 from tests.node import DoubleNode, World, load_image, started
 
 pytestmark = pytest.mark.timeout(300)
@@ -35,6 +36,7 @@ HOST_NETWORK = criv1.LinuxPodSandboxConfig(
         namespace_options=criv1.NamespaceOption(network=criv1.NODE, pid=criv1.CONTAINER)
     )
 )
+OWN_THREADS = ("netns", "namespace")
 LIMITS = criv1.LinuxContainerResources(cpu_shares=512, memory_limit_in_bytes=64 << 20)
 
 
@@ -252,9 +254,7 @@ async def servers(containerd: ContainerdDouble, client: Client, tmp_path: Path) 
 
 async def threads_ended() -> None:
     """What threads have begun they finish, dead server or not."""
-    async with asyncio.timeout(10):
-        while any(thread.name.startswith(("netns", "namespace")) for thread in threading.enumerate()):
-            await asyncio.sleep(0.001)
+    await until(lambda: not any(thread.name.startswith(OWN_THREADS) for thread in threading.enumerate()))
     await asyncio.sleep(0.01)  # those of the pool cannot be told from idle ones
 
 
@@ -338,6 +338,8 @@ async def test_an_attempt_that_is_stopped_anywhere_is_undone(servers: Servers, n
                 await servers.cleaned_up(node)
 
 
+@pytest.mark.filterwarnings("ignore:coroutine .* was never awaited")  # what dies before it began
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 @pytest.mark.parametrize("name", RPCS)
 async def test_a_server_that_dies_anywhere_and_the_kubelets_retry(servers: Servers, name: str):
     rpc = RPCS[name]
