@@ -143,9 +143,8 @@ endpoint = ["{node.registry.url}"]
     text = server.log_file.read_text()
     async with configured(node, tables=tables, without=("config_path",)):
         assert await pull(node.cri, "old.invalid/t/first:1") == IMAGE.config.digest
-    assert '[registry.mirrors."old.invalid"] is deprecated' in server.log_file.read_text()[
-        len(text) :
-    ].replace("\\", "")
+    said = server.log_file.read_text()[len(text) :].replace("\\", "")
+    assert '[registry.mirrors."old.invalid"] is deprecated' in said
 
 
 async def test_redirects_end(node: Node, scripted: ScriptedRegistry) -> None:
