@@ -14,7 +14,7 @@ INSTALLED := .venv/.installed
 WIRE := api/wire/py.typed
 
 .NOTPARALLEL:
-.PHONY: help run test lint unit e2e bench format venv clean packages-run packages-test
+.PHONY: help run test lint unit e2e test-matrix deb bench format venv clean packages-run packages-test
 
 help: ## list these commands
 	@sed -n 's/^\([a-z0-9-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 16
@@ -35,6 +35,12 @@ unit: packages-test $(WIRE) ## unit tests, in parallel
 
 e2e: packages-test $(WIRE) ## end-to-end tests on a private containerd with runc, CNI plugins and a registry
 	$(BIN)/pytest e2e
+
+test-matrix: packages-test $(WIRE) ## the end-to-end tests on containerd 1.6, 1.7 and 2.1, each in a folder of its own
+	@e2e/matrix.sh
+
+deb: packages-test $(WIRE) ## dist/*.deb for this Debian: an environment below /opt, systemd unit, man page
+	deploy/debian/build.sh
 
 bench: packages-test $(WIRE) ## the same operations on containerd's own CRI plugin and here, side by side
 	$(BIN)/python -m e2e.bench

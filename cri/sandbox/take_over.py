@@ -89,6 +89,7 @@ async def take_over(engine: Engine) -> None:
             *(files.sandboxes / each for each in sandboxes - known),
         ],
     )
+    await _delete_leases(engine.client, known)
     log.info("pods of containerd's CRI plugin are here", sandboxes=len(pods), containers=len(theirs))
 
 
@@ -130,6 +131,14 @@ async def _adopt_status(client: Client, files: PluginFiles, record: ContainerdCo
         await client.containers.update(update, f"extensions.{STATUS_EXTENSION}")
     except containerd_errors.NotFound:
         log.info("a container went away while it was taken over", container=record.id)
+
+
+async def _delete_leases(client: Client, known: set[str]) -> None:
+    """From 2.1 the plugin has a lease for each pod, named by its id."""
+    for lease in await client.leases.list():
+        if _ID.fullmatch(lease.id) and lease.id not in known:
+            with contextlib.suppress(containerd_errors.NotFound):
+                await client.leases.delete(lease.id)
 
 
 def _link_streams(paths: NodePaths, tasks: Iterable[Process | None]) -> None:
