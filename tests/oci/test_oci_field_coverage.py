@@ -142,10 +142,14 @@ COVERED = {
     "LinuxContainerSecurityContext.readonly_paths": "test_oci_confinement.py::test_the_request_says_which",
     "LinuxContainerSecurityContext.seccomp": "e2e/test_security.py::test_seccomp_runtime_default_refuses_what_it_must",
     "LinuxContainerSecurityContext.apparmor": "test_oci_confinement.py::test_a_loaded_profile",
-    "LinuxContainerSecurityContext.supplemental_groups_policy": "e2e/test_security.py::test_groups_of_the_image_count_only_with_policy_merge",
+    "LinuxContainerSecurityContext.supplemental_groups_policy": (
+        "e2e/test_security.py::test_groups_of_the_image_count_only_with_policy_merge"
+    ),
     "Capability.add_capabilities": "test_oci_capabilities.py::test_names_in_any_spelling",
     "Capability.drop_capabilities": "test_oci_capabilities.py::test_names_in_any_spelling",
-    "Capability.add_ambient_capabilities": "e2e/test_security.py::test_ambient_capabilities_reach_a_user_who_is_not_root",
+    "Capability.add_ambient_capabilities": (
+        "e2e/test_security.py::test_ambient_capabilities_reach_a_user_who_is_not_root"
+    ),
     "CDIDevice.name": "e2e/test_devices.py::test_the_edits_of_a_cdi_device_are_made",
 }
 
