@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import grpc
 import pytest
+import pytest_asyncio
 
 from api.containerd import Client
 from api.wire import criv1
@@ -21,6 +22,7 @@ from e2e.harness.leftovers import collect_garbage
 from e2e.harness.push import push
 
 if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
     from pathlib import Path
 
     from e2e.harness.node import Node
@@ -30,6 +32,31 @@ if TYPE_CHECKING:
 pytestmark = [pytest.mark.usefixtures("node", "only_images_of_before"), pytest.mark.cri_shim_only]
 
 IMAGE = scratch(b"kept here")
+VERIFIER = """#!/bin/sh
+echo "$@" >>asked
+cat >/dev/null
+case "$2" in *unsigned*) echo "nobody signed it"; exit 1;; esac
+"""
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="session", autouse=True)
+async def programs(node: Node, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Path]:
+    """The server with pinned images, a verifier and handlers of their own, which costs one restart for all tests."""
+    directory = tmp_path_factory.mktemp("verifiers")
+    program = directory / "check"
+    program.write_text(VERIFIER.replace("asked", str(directory.parent / "asked")))
+    program.chmod(0o755)
+    tables = f"""
+[image_verifier]
+bin_dir = {json.dumps(str(directory))}
+[containerd.runtimes.native]
+snapshotter = "native"
+[containerd.runtimes.emulated]
+platform = "linux/s390x"
+"""
+    pinned = f'pinned_images = ["{node.registry.host}/t/pin*"]\n'
+    async with configured(node, keys=pinned, tables=tables):
+        yield directory
 
 
 async def ctr(node: Node, *words: str | Path) -> None:
@@ -112,55 +139,38 @@ async def test_pinned_images_are_told_and_can_be_removed(node: Node) -> None:
     reference = f"{node.registry.host}/t/pinned:1"
     by_id = {image.id: image for image in await listed(node.cri)}
     assert by_id[(await present(node.cri, node.settings.sandbox_image)).id].pinned
-    async with configured(node, keys=f'pinned_images = ["{node.registry.host}/t/pin*"]\n'):
-        await pull(node.cri, reference)
-        assert (await present(node.cri, reference)).pinned
-        assert (await records(node))[reference]["io.cri-containerd.pinned"] == "pinned"
-        await remove(node.cri, reference)
-        assert await known(node.cri, reference) is None, "the kubelet decides"
+    await pull(node.cri, reference)
+    assert (await present(node.cri, reference)).pinned
+    assert (await records(node))[reference]["io.cri-containerd.pinned"] == "pinned"
+    await remove(node.cri, reference)
+    assert await known(node.cri, reference) is None, "the kubelet decides"
 
 
-async def test_a_verifier_may_refuse(node: Node, scripted: ScriptedRegistry, tmp_path: Path) -> None:
-    programs = tmp_path / "verifiers"
-    programs.mkdir()
-    (programs / "check").write_text(
-        f'#!/bin/sh\necho "$@" >>{tmp_path}/asked\ncat >>{tmp_path}/descriptors\n'
-        'case "$2" in *unsigned*) echo "nobody signed it"; exit 1;; esac\n'
-    )
-    (programs / "check").chmod(0o755)
+async def test_a_verifier_may_refuse(node: Node, scripted: ScriptedRegistry, programs: Path) -> None:
     good, bad = scripted.hold("t/signed", "1", IMAGE), scripted.hold("t/unsigned", "1", scratch(b"unsigned"))
-    async with configured(node, tables=f"\n[image_verifier]\nbin_dir = {json.dumps(str(programs))}\n"):
-        assert await pull(node.cri, good) == IMAGE.config.digest
-        with pytest.raises(grpc.aio.AioRpcError, match="nobody signed it") as refused:
-            await pull(node.cri, bad)
+    assert await pull(node.cri, good) == IMAGE.config.digest
+    with pytest.raises(grpc.aio.AioRpcError, match="nobody signed it") as refused:
+        await pull(node.cri, bad)
     assert str(refused.value.details()).startswith("SignatureValidationFailed")
     assert scripted.asked_for("/t/unsigned/blobs/") == 0, "nothing of it was fetched"
-    assert f"-name {good} -digest {IMAGE.manifest.digest}" in (tmp_path / "asked").read_text()
+    asked = (programs.parent / "asked").read_text()
+    assert f"-name {good} -digest {IMAGE.manifest.digest}" in asked
 
 
 async def test_a_handler_has_its_own_snapshotter_and_platform(node: Node) -> None:
     ours, other = layered(1, 1000, seed=21), scratch(b"emulated", "s390x")
     await push(node.registry, "t/handlers", "1", index_of([other, ours]))
     reference = f"{node.registry.host}/t/handlers:1"
-    tables = """
-[containerd.runtimes.native]
-snapshotter = "native"
-[containerd.runtimes.emulated]
-platform = "linux/s390x"
-"""
 
     async def pull_for(handler: str) -> str:
         spec = criv1.ImageSpec(image=reference, runtime_handler=handler)
         return (await node.cri.image.PullImage(criv1.PullImageRequest(image=spec))).image_ref
 
-    async with configured(node, tables=tables):
-        assert await pull_for("native") == ours.config.digest
-        async with Client(node.containerd.address) as client:
-            assert (await client.snapshots("native").stat(ours.layers[0].diff_id)).name
-            assert ours.layers[0].diff_id not in {
-                snapshot.name for snapshot in await client.snapshots("overlayfs").list()
-            }
-        assert await pull_for("emulated") == other.config.digest
-        with pytest.raises(grpc.aio.AioRpcError, match="not configured on this node"):
-            await pull_for("unknown")
-        await remove(node.cri, reference)
+    assert await pull_for("native") == ours.config.digest
+    async with Client(node.containerd.address) as client:
+        assert (await client.snapshots("native").stat(ours.layers[0].diff_id)).name
+        unpacked = {snapshot.name for snapshot in await client.snapshots("overlayfs").list()}
+        assert ours.layers[0].diff_id not in unpacked
+    assert await pull_for("emulated") == other.config.digest
+    with pytest.raises(grpc.aio.AioRpcError, match="not configured on this node"):
+        await pull_for("unknown")

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import grpc
 import pytest
+import pytest_asyncio
 
 from api.wire import criv1
 from e2e.harness.catalogue import layered
@@ -18,13 +19,21 @@ from e2e.harness.push import push
 from e2e.harness.scripted_registry import demand_password, demand_token, replace_blob
 
 if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
     from e2e.harness.node import Node
     from e2e.harness.scripted_registry import ScriptedRegistry
 
 pytestmark = [pytest.mark.usefixtures("node", "only_images_of_before"), pytest.mark.cri_shim_only]
 
 IMAGE = layered(3, 200_000)
-TRANSFER = 'image_pull_engine = "transfer"\n'
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="session", autouse=True)
+async def wanted(node: Node) -> AsyncIterator[None]:
+    """The server told to leave pulls to containerd."""
+    async with configured(node, keys='image_pull_engine = "transfer"\n'):
+        yield
 
 
 def reported(node: Node, reference: str) -> str:
@@ -38,37 +47,19 @@ def engine() -> str:
     return "transfer" if installed_version() >= (1, 7) else "local"
 
 
-async def test_both_engines_have_the_same_result(node: Node) -> None:
-    digest = await push(node.registry, "t/engines", "1", IMAGE)
-    reference = f"{node.registry.host}/t/engines:1"
-    async with configured(node, keys='image_pull_engine = "local"\n'):
-        assert await pull(node.cri, reference) == IMAGE.config.digest
-        by_server = await present(node.cri, reference)
-        assert "engine=local" in reported(node, reference)
-        await remove(node.cri, reference)
-    await collect_garbage(node.containerd.address)
-    async with configured(node, keys=TRANSFER):
-        assert await pull(node.cri, reference) == IMAGE.config.digest
-        assert await present(node.cri, reference) == by_server
-        assert f"engine={engine()}" in reported(node, reference)
-        assert list(by_server.repo_digests) == [f"{node.registry.host}/t/engines@{digest}"]
-        assert "reused_layers=0" in reported(node, reference)
-
-
 async def test_credentials_reach_the_transfer_service(node: Node, scripted: ScriptedRegistry) -> None:
     reference = scripted.hold("t/private", "1", IMAGE)
     auth = criv1.AuthConfig(username="user", password="transferred-secret")
-    async with configured(node, keys=TRANSFER):
-        for demand in (
-            demand_password("user", "transferred-secret"),
-            demand_token(scripted, "user", "transferred-secret"),
-        ):
-            scripted.faults[:] = [demand]
-            assert await pull(node.cri, reference, auth) == IMAGE.config.digest
-            assert f"engine={engine()}" in reported(node, reference)
-            await remove(node.cri, reference)
-        with pytest.raises(grpc.aio.AioRpcError, match=r"401|access denied|wants a user name"):
-            await pull(node.cri, reference)
+    for demand in (
+        demand_password("user", "transferred-secret"),
+        demand_token(scripted, "user", "transferred-secret"),
+    ):
+        scripted.faults[:] = [demand]
+        assert await pull(node.cri, reference, auth) == IMAGE.config.digest
+        assert f"engine={engine()}" in reported(node, reference)
+        await remove(node.cri, reference)
+    with pytest.raises(grpc.aio.AioRpcError, match=r"401|access denied|wants a user name"):
+        await pull(node.cri, reference)
     assert "transferred-secret" not in node.server.log_file.read_text()
     assert "transferred-secret" not in node.containerd.layout.log_file.read_text()
 
@@ -76,16 +67,31 @@ async def test_credentials_reach_the_transfer_service(node: Node, scripted: Scri
 async def test_mirrors_reach_the_transfer_service(node: Node) -> None:
     await push(node.registry, "t/engines", "1", IMAGE)
     write_mirror(node.certs_directory, "transferred.invalid", node.registry)
-    async with configured(node, keys=TRANSFER):
-        assert await pull(node.cri, "transferred.invalid/t/engines:1") == IMAGE.config.digest
-        assert f"engine={engine()}" in reported(node, "transferred.invalid/t/engines:1")
+    assert await pull(node.cri, "transferred.invalid/t/engines:1") == IMAGE.config.digest
+    assert f"engine={engine()}" in reported(node, "transferred.invalid/t/engines:1")
 
 
 async def test_what_the_transfer_cannot_do_is_explained(node: Node, scripted: ScriptedRegistry) -> None:
     reference = scripted.hold("t/corrupt", "1", IMAGE)
     layer = IMAGE.layers[1].blob
     scripted.faults.append(replace_blob(layer.digest, bytes(reversed(layer.content))))
-    async with configured(node, keys=TRANSFER):
-        with pytest.raises(grpc.aio.AioRpcError, match=layer.digest):
-            await pull(node.cri, reference)
-        assert await known(node.cri, reference) is None
+    with pytest.raises(grpc.aio.AioRpcError, match=layer.digest):
+        await pull(node.cri, reference)
+    assert await known(node.cri, reference) is None
+
+
+async def test_both_engines_have_the_same_result(node: Node) -> None:
+    digest = await push(node.registry, "t/engines", "1", IMAGE)
+    reference = f"{node.registry.host}/t/engines:1"
+    assert await pull(node.cri, reference) == IMAGE.config.digest
+    by_containerd = await present(node.cri, reference)
+    assert f"engine={engine()}" in reported(node, reference)
+    assert "reused_layers=0" in reported(node, reference)
+    assert list(by_containerd.repo_digests) == [f"{node.registry.host}/t/engines@{digest}"]
+    await remove(node.cri, reference)
+    await collect_garbage(node.containerd.address)
+    # The last test of the file: it leaves the server with its usual configuration.
+    async with configured(node, keys='image_pull_engine = "local"\n'):
+        assert await pull(node.cri, reference) == IMAGE.config.digest
+        assert "engine=local" in reported(node, reference)
+        assert await present(node.cri, reference) == by_containerd
