@@ -3,6 +3,9 @@
 The order matters. The kernel's out-of-memory counter is read before the task (and with it the cgroup) goes; the exit
 is stored in the container's record and its log is complete before the status says EXITED; the task is deleted last,
 because until the record is written it is the only place that knows the exit code.
+
+A containerd that cannot write (its disk is full) must not keep a dead container RUNNING for ever: after a few refusals
+the status says EXITED, and the writing is tried on, the task kept as witness, until it succeeds.
 """
 
 from __future__ import annotations
@@ -17,12 +20,14 @@ from api.containerd import Exit
 from api.containerd import errors as containerd_errors
 from cri.concurrency.together import together
 from cri.container.records import store_status
+from cri.errors import CriError
 from cri.state.changes import ChangeKind
 from cri.state.container_status import ContainerStatus, Phase
 
 if TYPE_CHECKING:
     from cri.container.engine import Engine
     from cri.state.container import Container
+    from cri.state.records import StatusRecord
 
 log = structlog.get_logger(__name__)
 
@@ -30,6 +35,9 @@ DRAIN_SECONDS = 10.0
 """How long an exit waits for the last of the log; a process left in a shared PID namespace may hold the pipe."""
 SIGKILL_STATUS = 137
 TASK_DELETE_ATTEMPTS = 5
+STORE_ATTEMPTS = 6
+FIRST_PAUSE_SECONDS = 0.1
+LONGEST_PAUSE_SECONDS = 30.0
 
 
 async def record_exit(engine: Engine, container: Container, exit_: Exit) -> None:
@@ -39,8 +47,10 @@ async def record_exit(engine: Engine, container: Container, exit_: Exit) -> None
             return
         oom_killed = _oom_killed(container, exit_.status)
         status = container.status.exited(exit_.status, exit_.at, oom_killed=oom_killed)
-        await _settle(engine, container, status)
-    engine.supervisor.start(f"delete task {container.id[:13]}", delete_task(engine, container))
+        stored = await _settle(engine, container, status)
+    engine.supervisor.start(
+        f"delete task {container.id[:13]}", delete_when_stored(engine, container, stored=stored)
+    )
 
 
 async def record_loss(engine: Engine, container: Container, finished_at: int, message: str) -> None:
@@ -69,9 +79,10 @@ async def delete_task(engine: Engine, container: Container) -> None:
     container.task_deleted.set()
 
 
-async def _settle(engine: Engine, container: Container, status: ContainerStatus) -> None:
-    await together(
-        _drain(engine, container), store_status(engine, container, replace(container.stored, status=status))
+async def _settle(engine: Engine, container: Container, status: ContainerStatus) -> bool:
+    """Bring the container to its end; the answer is whether its record says so too."""
+    _, stored = await together(
+        _drain(engine, container), _stored(engine, container, replace(container.stored, status=status))
     )
     engine.stops.end(container.id)
     container.status = status
@@ -79,12 +90,40 @@ async def _settle(engine: Engine, container: Container, status: ContainerStatus)
     container.exited.set()
     engine.node.changes.container(ChangeKind.STOPPED, container)
     log.info("container ended", container=container.id, exit_code=status.exit_code, reason=status.reason)
+    return stored
+
+
+async def _stored(engine: Engine, container: Container, stored: StatusRecord) -> bool:
+    for attempt in range(STORE_ATTEMPTS):
+        try:
+            await store_status(engine, container, stored)
+        except containerd_errors.ContainerdError as error:
+            log.warning(
+                "an exit could not be recorded yet", container=container.id, error=str(error), attempt=attempt
+            )
+            await asyncio.sleep(FIRST_PAUSE_SECONDS * 2**attempt)
+        else:
+            return True
+    return False
+
+
+async def delete_when_stored(engine: Engine, container: Container, *, stored: bool) -> None:
+    """Delete the task once the record says how the container ended, trying to write it for as long as it takes."""
+    pause = FIRST_PAUSE_SECONDS * 2**STORE_ATTEMPTS
+    while not stored and container.id in engine.node.containers:
+        await asyncio.sleep(pause)
+        pause = min(2 * pause, LONGEST_PAUSE_SECONDS)
+        stored = await _stored(engine, container, container.stored)
+    await delete_task(engine, container)
 
 
 async def _drain(engine: Engine, container: Container) -> None:
-    if not await engine.keeper.drained(container.id, DRAIN_SECONDS):
-        log.warning("log is still open after the container ended", container=container.id)
-    await engine.keeper.release(container.id)
+    try:
+        if not await engine.keeper.drained(container.id, DRAIN_SECONDS):
+            log.warning("log is still open after the container ended", container=container.id)
+        await engine.keeper.release(container.id)
+    except CriError as error:  # without a keeper nobody writes, and the exit is no less an exit
+        log.error("the end of a log may be missing", container=container.id, error=error.message)
 
 
 def _oom_killed(container: Container, exit_status: int) -> bool:

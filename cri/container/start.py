@@ -22,10 +22,10 @@ from api.wire import criv1
 from cri.concurrency.supervision import shielded
 from cri.concurrency.threads import finished_in_thread
 from cri.concurrency.together import together
-from cri.container.exit import delete_task
+from cri.container.exit import delete_task, delete_when_stored
 from cri.container.id_mapping import root_mounts, task_options
 from cri.container.records import store_status
-from cri.errors import FailedPrecondition
+from cri.errors import CriError, FailedPrecondition
 from cri.linux import fifo
 from cri.linux.cgroups import OomCounter
 from cri.logs.client import Followed
@@ -40,6 +40,9 @@ if TYPE_CHECKING:
     from cri.state.container import Container
 
 log = structlog.get_logger(__name__)
+
+SETTLE_SECONDS = 60.0
+"""How long a failed start may take to undo itself before its caller is answered."""
 
 
 async def start_container(engine: Engine, container: Container) -> None:
@@ -154,12 +157,19 @@ async def _fail(engine: Engine, container: Container, error: BaseException) -> N
     container.oom = None
 
     async def settle() -> None:
-        await kill_and_delete(engine, container)
-        await engine.keeper.release(container.id)
-        await store_status(engine, container, container.stored)
+        # Side by side: an end that cannot be stored, or a log that cannot be closed, must not keep the process alive.
+        await together(
+            store_status(engine, container, container.stored),
+            engine.keeper.release(container.id),
+            kill_and_delete(engine, container),
+        )
 
     try:
-        await shielded(settle(), f"settle failed start {container.id[:13]}", 60)
+        await shielded(settle(), f"settle failed start {container.id[:13]}", SETTLE_SECONDS)
+    except (CriError, containerd_errors.ContainerdError, TimeoutError) as failure:
+        log.warning("failed start left something", container=container.id, error=str(failure))
+        later = delete_when_stored(engine, container, stored=False)
+        engine.supervisor.start(f"settle {container.id[:13]}", later)
     finally:
         container.exited.set()
         engine.node.changes.container(ChangeKind.STOPPED, container)

@@ -54,7 +54,7 @@ def status_message(pods: PodEngine, observer: Observer) -> criv1.RuntimeStatus:
         runtime.reason = "ContainerdNotReady"
         runtime.message = (
             f"containerd at {pods.engine.client.address} does not answer; the connection is retried, "
-            "look at containerd's own log"
+            f"look at containerd's own log{f' ({observer.problem})' if observer.problem else ''}"
         )
     found = pods.networks.default.status()
     network = criv1.RuntimeCondition(

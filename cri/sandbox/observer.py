@@ -16,7 +16,7 @@ from api.containerd import Event, Exit, Process, ProcessStatus
 from api.containerd import errors as containerd_errors
 from api.wire.containerd import event_types_pb2 as events
 from api.wire.containerd import images_pb2
-from cri.concurrency.together import together
+from cri.concurrency.together import first_cause, together
 from cri.container.exit import record_exit, record_loss
 from cri.errors import Unavailable
 from cri.sandbox.process import delete_task
@@ -24,7 +24,7 @@ from cri.sandbox.recovery import rebuild
 from cri.state.container_status import Phase
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import Awaitable, Callable, Coroutine
 
     from cri.sandbox.engine import PodEngine
     from cri.state.container import Container
@@ -35,6 +35,9 @@ log = structlog.get_logger(__name__)
 
 TOPICS = ("/tasks/exit", "/tasks/oom", "/images/create", "/images/update", "/images/delete")
 RECORD_ATTEMPTS = 8
+PROBE_PAUSE_SECONDS = 5.0
+PROBE_SECONDS = 10.0
+"""How long containerd may take to say its version before it counts as hanging."""
 
 
 class Observer:
@@ -43,6 +46,8 @@ class Observer:
     def __init__(self, pods: PodEngine) -> None:
         self._pods = pods
         self._engine = pods.engine
+        self.problem = ""
+        """Why events do not flow, empty while they do or before the first attempt."""
         self.recovery: Recovery | None = None
         """What the start found in containerd."""
         self.connected = asyncio.Event()
@@ -54,11 +59,12 @@ class Observer:
         """Raise Unavailable while nothing is known of the node's pods yet."""
         if not self.recovered.is_set():
             raise Unavailable(
-                f"containerd at {self._engine.client.address} does not answer, the node's pods are not known yet"
+                f"containerd at {self._engine.client.address} does not answer, "
+                f"the node's pods are not known yet{f' ({self.problem})' if self.problem else ''}"
             )
 
     async def run(self) -> None:
-        """Follow events until the stream breaks."""
+        """Follow events until the stream breaks, or until containerd does not answer any more."""
         namespace = self._engine.client.namespace
         filters = [f'namespace=={namespace},topic=="{topic}"' for topic in TOPICS]
         try:
@@ -67,11 +73,31 @@ class Observer:
                     await self._recover()
                 else:
                     await self._reconcile()
+                self.problem = ""
                 self.connected.set()
-                async for event in subscription:
-                    self._handle(event)
+                async with asyncio.TaskGroup() as group:
+                    probing = group.create_task(self._probe(), name="probe containerd")
+                    async for event in subscription:
+                        self._take(event)
+                    probing.cancel()
+        except Exception as error:
+            self.problem = str(first_cause(error))
+            raise
         finally:
             self.connected.clear()
+
+    async def _probe(self) -> None:
+        """Ask for the version now and then: the stream of a daemon that hangs is only silent."""
+        while True:
+            await asyncio.sleep(PROBE_PAUSE_SECONDS)
+            await self._engine.client.version.get(timeout=PROBE_SECONDS)
+
+    def _take(self, event: Event) -> None:
+        """An event that cannot be handled costs no other event."""
+        try:
+            self._handle(event)
+        except Exception:
+            log.exception("event could not be handled", topic=event.topic)
 
     def _handle(self, event: Event) -> None:
         message = event.message
@@ -122,26 +148,50 @@ class Observer:
         _, found = await together(self._engine.images.load(), self._engine.client.tasks.list())
         tasks = {process.container_id: process for process in found}
         for container in self._engine.node.containers:
-            if container.running:
+            if container.status.phase in (Phase.RUNNING, Phase.STARTING):
                 self._compare(container, tasks.get(container.id))
-        for sandbox in self._engine.node.sandboxes:
-            task = tasks.get(sandbox.id)
-            if sandbox.ready and (task is None or task.status is ProcessStatus.STOPPED):
-                self.sandbox_ended(sandbox)
+        for sandbox in (*self._engine.node.sandboxes, *self._engine.node.forming.values()):
+            self._compare_sandbox(sandbox, tasks.get(sandbox.id))
         for container_id, exec_id in self._engine.exec_exits.pending:
-            await self._ask_exec(container_id, exec_id)
+            self._start(f"ask for exec {exec_id[:13]}", self._ask_exec(container_id, exec_id))
 
     def _compare(self, container: Container, task: Process | None) -> None:
-        if task is None:
+        if task is None and container.running:
             lost = _persistently(lambda: self._lost_unless_ended(container))
             self._start(f"lost {container.id[:13]}", lost)
+        elif task is None:
+            pass  # its start is on the way to it
         elif task.status is ProcessStatus.STOPPED:
             self._container_exit(container, Exit(task.pid, task.exit_status, task.exited_at))
 
     async def _lost_unless_ended(self, container: Container) -> None:
-        if container.status.phase is Phase.RUNNING:
-            message = "containerd holds no task for the container any more; how it ended is unknown"
-            await record_loss(self._engine, container, time.time_ns(), message)
+        """The list may be older than the task, so containerd is asked once more."""
+        try:
+            task = await self._engine.client.tasks.get(container.id)
+        except containerd_errors.NotFound:
+            if container.status.phase is Phase.RUNNING:
+                message = "containerd holds no task for the container any more; how it ended is unknown"
+                await record_loss(self._engine, container, time.time_ns(), message)
+            return
+        if task.status is ProcessStatus.STOPPED:
+            await record_exit(self._engine, container, Exit(task.pid, task.exit_status, task.exited_at))
+
+    def _compare_sandbox(self, sandbox: Sandbox, task: Process | None) -> None:
+        stopped = task is not None and task.status is ProcessStatus.STOPPED
+        if sandbox.id in self._engine.node.forming:
+            if stopped:
+                sandbox.ended.set()
+        elif sandbox.ready and stopped:
+            self.sandbox_ended(sandbox)
+        elif sandbox.ready and task is None:
+            self._start(f"lost {sandbox.id[:13]}", _persistently(lambda: self._sandbox_lost(sandbox)))
+
+    async def _sandbox_lost(self, sandbox: Sandbox) -> None:
+        try:
+            await self._engine.client.tasks.get(sandbox.id)
+        except containerd_errors.NotFound:
+            if sandbox.ready:
+                self.sandbox_ended(sandbox)
 
     async def _ask_exec(self, container_id: str, exec_id: str) -> None:
         try:
@@ -149,15 +199,15 @@ class Observer:
         except containerd_errors.NotFound:
             self._engine.exec_exits.ended(container_id, exec_id, Exit(0, 255, time.time_ns()))
             return
+        except containerd_errors.ContainerdError as error:
+            log.warning("what became of a command is not known", exec=exec_id, error=str(error))
+            return
         if process.status is ProcessStatus.STOPPED:
             exit_ = Exit(process.pid, process.exit_status, process.exited_at)
             self._engine.exec_exits.ended(container_id, exec_id, exit_)
 
-    def _start(self, name: str, work: Awaitable[None]) -> None:
-        async def run() -> None:
-            await work
-
-        self._engine.supervisor.start(name, run())
+    def _start(self, name: str, work: Coroutine[object, object, None]) -> None:
+        self._engine.supervisor.start(name, work)
 
 
 async def _persistently(work: Callable[[], Awaitable[None]]) -> None:
