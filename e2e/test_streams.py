@@ -1,0 +1,375 @@
+"""Exec, attach and port-forward as `kubectl` and `crictl` use them, over SPDY and WebSocket."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import hashlib
+import json
+import time
+from typing import TYPE_CHECKING, Any
+
+import pytest
+import pytest_asyncio
+
+from api.wire import criv1
+from e2e.harness.eventually import eventually
+from tests.stream.stream_clients import SocketClient, SpdyClient
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Sequence
+
+    from e2e.harness.cri import Cri
+    from e2e.harness.workload import Container, Pod, Workloads
+
+SUCCESS = "Success"
+UNTIL_SIZED = b"until stty -a | grep -q '%s'; do sleep 0.1; done; echo si''zed\n"
+STREAMS = ("error", "stdin", "stdout", "stderr")
+
+
+@pytest_asyncio.fixture(loop_scope="session")
+async def pod(workloads: Workloads) -> Pod:
+    return await workloads.pod()
+
+
+@pytest_asyncio.fixture(loop_scope="session")
+async def container(pod: Pod) -> Container:
+    return await pod.sleeper()
+
+
+async def exec_url(container: Container, *command: str, **streams: bool) -> str:
+    wanted = streams or {"stdin": True, "stdout": True, "stderr": True}
+    request = criv1.ExecRequest(container_id=container.id, cmd=command, **wanted)
+    return (await container.cri.runtime.Exec(request)).url
+
+
+async def attach_url(container: Container, **streams: bool) -> str:
+    wanted = streams or {"stdin": True, "stdout": True, "stderr": True}
+    request = criv1.AttachRequest(container_id=container.id, **wanted)
+    return (await container.cri.runtime.Attach(request)).url
+
+
+@contextlib.asynccontextmanager
+async def connected(
+    url: str, kinds: Sequence[str] = STREAMS
+) -> AsyncIterator[tuple[SpdyClient, dict[str, int]]]:
+    """A client as Kubernetes' are: over SPDY, without flow control."""
+    async with SpdyClient.connect(url, "v4.channel.k8s.io") as client:
+        client.counts = False
+        yield client, {kind: await client.open(streamtype=kind) for kind in kinds}
+
+
+def exit_code(status: bytes) -> int:
+    """What the error stream says."""
+    told: dict[str, Any] = json.loads(status)
+    if told["status"] == SUCCESS:
+        return 0
+    assert told["reason"] == "NonZeroExitCode", told
+    return int(told["details"]["causes"][0]["message"])
+
+
+async def test_exec_gives_streams_and_exit_code(container: Container) -> None:
+    url = await exec_url(container, "sh", "-c", "echo out; echo err >&2; exit 3")
+    async with connected(url) as (client, ids):
+        assert exit_code(await client.content(ids["error"])) == 3
+        assert (client.received[ids["stdout"]], client.received[ids["stderr"]]) == (b"out\n", b"err\n")
+        await client.until(lambda: client.closed)
+
+
+async def test_exec_over_websocket(container: Container) -> None:
+    url = await exec_url(container, "sh", "-c", "cat; echo err >&2; exit 3")
+    async with SocketClient.connect(url, "v5.channel.k8s.io") as client:
+        await client.send(b"\x00input")
+        await client.send(b"\xff\x00")
+        await client.until(lambda: client.closed)
+        assert (client.content(1), client.content(2)) == (b"input", b"err\n")
+        assert exit_code(client.content(3)) == 3
+
+
+async def test_half_close_of_stdin_ends_nothing_else(container: Container) -> None:
+    url = await exec_url(container, "sh", "-c", "wc -c; sleep 0.5; echo still here")
+    async with connected(url) as (client, ids):
+        await client.send(ids["stdin"], b"12345")
+        client.end(ids["stdin"])
+        assert await client.content(ids["stdout"]) == b"5\nstill here\n"
+        assert exit_code(await client.content(ids["error"])) == 0
+
+
+@pytest.mark.parametrize("mebibytes", [64])
+async def test_much_data_both_ways_with_checksum(container: Container, mebibytes: int) -> None:
+    block = bytes(range(256)) * 4096
+    async with connected(await exec_url(container, "cat")) as (client, ids), asyncio.TaskGroup() as group:
+
+        async def upload() -> None:
+            for _ in range(mebibytes):
+                await client.send(ids["stdin"], block)
+            client.end(ids["stdin"])
+
+        group.create_task(upload())
+        echoed = await client.content(ids["stdout"], 60)
+        assert len(echoed) == mebibytes << 20
+        assert hashlib.sha256(echoed).digest() == hashlib.sha256(block * mebibytes).digest()
+        assert exit_code(await client.content(ids["error"])) == 0
+
+
+async def test_input_that_nobody_reads_does_not_cost_the_status(container: Container) -> None:
+    async with connected(await exec_url(container, "head", "-c", "1")) as (client, ids):
+
+        async def upload() -> None:
+            with contextlib.suppress(AssertionError, OSError):
+                while True:
+                    await client.send(ids["stdin"], bytes(1 << 20))
+
+        async with asyncio.TaskGroup() as group:
+            uploading = group.create_task(upload())
+            assert await client.content(ids["stdout"]) == b"\0"
+            assert exit_code(await client.content(ids["error"])) == 0
+            uploading.cancel()
+
+
+async def test_a_command_that_does_not_exist(container: Container) -> None:
+    async with connected(await exec_url(container, "no-such-program")) as (client, ids):
+        told = json.loads(await client.content(ids["error"]))
+        assert told["status"] == "Failure"
+        assert "no-such-program" in told["message"]
+
+
+async def test_terminal(container: Container) -> None:
+    url = await exec_url(container, "sh", stdin=True, stdout=True, tty=True)
+    async with connected(url, ("error", "stdin", "stdout", "resize")) as (client, ids):
+        await client.send(ids["resize"], b'{"Width":123,"Height":45}\n')
+        await client.send(ids["stdin"], UNTIL_SIZED % b"rows 45; columns 123")
+        await client.until(lambda: b"sized" in client.received[ids["stdout"]])
+        await client.send(ids["stdin"], b"echo $TERM; exit 7\n")
+        assert exit_code(await client.content(ids["error"])) == 7
+        assert b"xterm" in client.received[ids["stdout"]]
+
+
+async def test_a_vanished_client_ends_what_reads_its_input(container: Container) -> None:
+    url = await exec_url(container, "sh", "-c", "cat; echo the end of cat $$ > /tmp/vanished")
+    async with connected(url) as (client, ids):
+        await client.send(ids["stdin"], b"x")
+        await client.until(lambda: client.received[ids["stdout"]] == b"x")
+        client.vanish()
+    await container.until_process("cat", runs=False)
+
+
+@pytest.mark.cri_shim_only
+async def test_a_vanished_client_ends_its_process(container: Container) -> None:
+    """containerd's plugin leaves a process that neither reads nor writes behind until the container ends."""
+    url = await exec_url(container, "sh", "-c", "echo on; sleep 4321", stdout=True)
+    async with connected(url, ("error", "stdout")) as (client, ids):
+        await client.until(lambda: client.received[ids["stdout"]] == b"on\n")
+        client.vanish()
+    await container.until_process("sleep 4321", runs=False)
+
+
+async def test_many_execs_in_a_row_leave_nothing(container: Container) -> None:
+    async def some(number: int) -> None:
+        for turn in range(25):
+            url = await exec_url(container, "echo", f"{number} {turn}", stdout=True)
+            async with connected(url, ("error", "stdout")) as (client, ids):
+                assert await client.content(ids["stdout"], 30) == f"{number} {turn}\n".encode()
+                assert exit_code(await client.content(ids["error"], 30)) == 0
+
+    async with asyncio.TaskGroup() as group:
+        for number in range(4):
+            group.create_task(some(number))
+
+
+async def test_fifty_sessions_at_once(container: Container) -> None:
+    async with contextlib.AsyncExitStack() as stack:
+        sessions = [
+            await stack.enter_async_context(connected(await exec_url(container, "cat"))) for _ in range(50)
+        ]
+        for number, (client, ids) in enumerate(sessions):
+            await client.send(ids["stdin"], b"%d" % number)
+        for number, (client, ids) in enumerate(sessions):
+            await client.until(lambda c=client, i=ids, n=number: c.received[i["stdout"]] == b"%d" % n, 60)
+            client.end(ids["stdin"])
+        for client, ids in sessions:
+            assert exit_code(await client.content(ids["error"], 30)) == 0
+
+
+async def test_a_slow_client_does_not_delay_others(container: Container, cri: Cri) -> None:
+    url = await exec_url(container, "cat", "/dev/zero", stdout=True)
+    async with connected(url, ("error", "stdout")) as (client, _):
+        client.paused.clear()
+        await asyncio.sleep(0.5)
+        slowest = 0.0
+        for _ in range(20):
+            began = time.monotonic()
+            await container.status()
+            slowest = max(slowest, time.monotonic() - began)
+        assert slowest < 0.5, f"a status took {slowest:.3f} s beside an exec that nobody reads"
+        client.paused.set()
+
+
+async def test_attach_shows_live_output_and_ends_with_the_container(pod: Pod) -> None:
+    script = "echo before; read line; echo got $line; echo problem >&2"
+    container = await pod.run(command=["sh", "-c", script], stdin=True, stdin_once=True)
+    await eventually(
+        lambda: asyncio.to_thread(lambda: container.log_file.exists() and container.log_file.read_bytes()),
+        lambda content: b"before" in (content or b""),
+        "the first line in the log",
+    )
+    url, watching = await attach_url(container), await attach_url(container, stdout=True, stderr=True)
+    async with (
+        connected(url) as (client, ids),
+        connected(watching, ("error", "stdout", "stderr")) as (other, theirs),
+    ):
+        await client.send(ids["stdin"], b"hello\n")
+        for each, streams in ((client, ids), (other, theirs)):
+            assert exit_code(await each.content(streams["error"], 30)) == 0
+            assert each.received[streams["stdout"]] == b"got hello\n", "live output only"
+            assert each.received[streams["stderr"]] == b"problem\n"
+            await each.until(lambda each=each: each.closed)
+    assert {line.content for line in await container.settled_log()} == {b"before", b"got hello", b"problem"}
+
+
+async def test_stdin_once_ends_the_containers_input(pod: Pod) -> None:
+    container = await pod.run(command=["sh", "-c", "wc -c"], stdin=True, stdin_once=True)
+    async with connected(await attach_url(container)) as (client, ids):
+        await client.send(ids["stdin"], b"12345")
+        client.end(ids["stdin"])
+        assert await client.content(ids["stdout"], 30) == b"5\n"
+        assert exit_code(await client.content(ids["error"], 30)) == 0
+    assert (await container.exited()).exit_code == 0
+
+
+async def test_stdin_stays_open_for_the_next(pod: Pod) -> None:
+    container = await pod.run(command=["sh", "-c", "while read line; do echo got $line; done"], stdin=True)
+    for word in (b"one", b"two"):
+        async with connected(await attach_url(container)) as (client, ids):
+            await client.send(ids["stdin"], word + b"\n")
+            await client.until(
+                lambda word=word, c=client, i=ids: c.received[i["stdout"]] == b"got " + word + b"\n"
+            )
+            client.end(ids["stdin"])
+            await client.content(ids["error"], 30)
+    assert (await container.status()).state == criv1.CONTAINER_RUNNING
+
+
+async def test_attached_terminal(pod: Pod) -> None:
+    container = await pod.run(command=["sh"], stdin=True, tty=True)
+    url = await attach_url(container, stdin=True, stdout=True, tty=True)
+    async with connected(url, ("error", "stdin", "stdout", "resize")) as (client, ids):
+        await client.send(ids["resize"], b'{"Width":99,"Height":33}\n')
+        await client.send(ids["stdin"], UNTIL_SIZED % b"rows 33; columns 99")
+        await client.until(lambda: b"sized" in client.received[ids["stdout"]])
+        await client.send(ids["stdin"], b"exit\n")
+        assert exit_code(await client.content(ids["error"], 30)) == 0
+
+
+async def test_a_stuck_client_does_not_delay_the_log(pod: Pod) -> None:
+    container = await pod.run(command=["sh", "-c", "read go; seq 1 300000"], stdin=True, stdin_once=True)
+    stuck, typing = await attach_url(container, stdout=True), await attach_url(container)
+    async with (
+        connected(stuck, ("error", "stdout")) as (client, _),
+        connected(typing) as (other, ids),
+    ):
+        client.paused.clear()
+        await other.send(ids["stdin"], b"go\n")
+        assert (await container.exited()).exit_code == 0
+        lines = await container.settled_log()
+        client.paused.set()
+    assert (len(lines), lines[-1].content) == (300000, b"300000")
+
+
+async def port_forward_url(pod: Pod, *ports: int) -> str:
+    request = criv1.PortForwardRequest(pod_sandbox_id=pod.id, port=ports)
+    return (await pod.cri.runtime.PortForward(request)).url
+
+
+async def open_pair(client: SpdyClient, port: int, request: int) -> tuple[int, int]:
+    headers = {"port": str(port), "requestid": str(request)}
+    error = await client.open(streamtype="error", **headers)
+    client.end(error)
+    return error, await client.open(streamtype="data", **headers)
+
+
+@pytest_asyncio.fixture(loop_scope="session")
+async def web(pod: Pod) -> Container:
+    """Serves `page` on port 8080 of the pod's loopback."""
+    script = "mkdir /www; echo page > /www/index.html; exec httpd -f -h /www -p 127.0.0.1:8080"
+    container = await pod.run("web", command=["sh", "-c", script])
+    await eventually(
+        lambda: container.execute("wget", "-q", "-O", "-", "http://127.0.0.1:8080/"),
+        lambda answer: answer.exit_code == 0,
+        "the web server's answer",
+    )
+    return container
+
+
+GET = b"GET / HTTP/1.0\r\n\r\n"
+
+
+async def test_port_forward_to_loopback_in_the_pod(pod: Pod, web: Container) -> None:
+    async with SpdyClient.connect(await port_forward_url(pod), "portforward.k8s.io") as client:
+        client.counts = False
+        for request in range(5):
+            error, data = await open_pair(client, 8080, request)
+            await client.send(data, GET)
+            assert (await client.content(data)).endswith(b"page\n")
+            client.end(data)
+            assert await client.content(error) == b""
+
+
+async def test_a_refused_port_fails_alone(pod: Pod, web: Container) -> None:
+    async with SpdyClient.connect(await port_forward_url(pod), "portforward.k8s.io") as client:
+        error, _ = await open_pair(client, 9, 1)
+        assert b"9" in await client.content(error)
+        _, data = await open_pair(client, 8080, 2)
+        await client.send(data, GET)
+        assert (await client.content(data)).endswith(b"page\n")
+
+
+async def test_port_forward_over_websocket_channels(pod: Pod, web: Container) -> None:
+    async with SocketClient.connect(await port_forward_url(pod, 8080), "v4.channel.k8s.io") as client:
+        await client.send(b"\x00" + GET)
+        await client.until(lambda: client.closed)
+        assert client.content(0).startswith((8080).to_bytes(2, "little"))
+        assert client.content(0).endswith(b"page\n")
+
+
+async def test_much_data_through_a_port(pod: Pod) -> None:
+    await pod.run("echo", command=["nc", "-ll", "-p", "7777", "-e", "cat"])
+    block = bytes(range(256)) * 4096
+    async with SpdyClient.connect(await port_forward_url(pod), "portforward.k8s.io") as client:
+        client.counts = False
+        data = await _answering(client, 7777)
+
+        async def upload() -> None:
+            for _ in range(32):
+                await client.send(data, block)
+            client.end(data)
+
+        async with asyncio.TaskGroup() as group:
+            group.create_task(upload())
+            echoed = await client.content(data, 60)
+        assert hashlib.sha256(echoed).digest() == hashlib.sha256(block * 32).digest()
+
+
+async def _answering(client: SpdyClient, port: int) -> int:
+    """A data stream to a port that may not be open yet."""
+    async with asyncio.timeout(20):
+        for request in range(1000):
+            error, data = await open_pair(client, port, request)
+            await asyncio.sleep(0.1)
+            if not client.received[error] and data not in client.reset:
+                return data
+    raise AssertionError("unreachable")
+
+
+async def test_port_forward_on_the_hosts_network(workloads: Workloads) -> None:
+    pod = await workloads.pod("host", host_network=True)
+
+    async def greet(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(b"host")
+        writer.close()
+
+    async with await asyncio.start_server(greet, "127.0.0.1", 0) as server:
+        port = server.sockets[0].getsockname()[1]
+        async with SpdyClient.connect(await port_forward_url(pod), "portforward.k8s.io") as client:
+            _, data = await open_pair(client, port, 0)
+            assert await client.content(data) == b"host"
