@@ -14,7 +14,7 @@ INSTALLED := .venv/.installed
 WIRE := api/wire/py.typed
 
 .NOTPARALLEL:
-.PHONY: help run test lint unit e2e test-matrix deb bench format venv clean packages-run packages-test
+.PHONY: help run test lint unit e2e test-vm test-matrix deb bench format venv clean packages-run packages-test
 
 help: ## list these commands
 	@sed -n 's/^\([a-z0-9-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 16
@@ -35,6 +35,9 @@ unit: packages-test $(WIRE) ## unit tests, in parallel
 
 e2e: packages-test $(WIRE) ## end-to-end tests on a private containerd with runc, CNI plugins and a registry
 	$(BIN)/pytest e2e
+
+test-vm: $(WIRE) ## the tests that need cgroup v2, systemd or AppArmor, and critest, in a Debian under qemu
+	e2e/vm/run.sh
 
 test-matrix: packages-test $(WIRE) ## the end-to-end tests on containerd 1.6, 1.7 and 2.1, each in a folder of its own
 	@e2e/matrix.sh

@@ -183,3 +183,14 @@ async def test_containers_are_below_the_cgroup_of_their_pod(workloads: Workloads
     process = await process_of(await pod.sleeper())
     paths = {line.split(":", 2)[2] for line in Path(f"/proc/{process}/cgroup").read_text().splitlines()}
     assert any(path.startswith(f"{workloads.cgroup_parent}/") for path in paths), f"found in {paths}"
+
+
+async def test_files_of_version_2_are_set_as_they_are_or_refused(pod: Pod) -> None:
+    limits = criv1.LinuxContainerResources(unified={"memory.high": str(32 * MIB)})
+    if cgroup_version() == 2:
+        process = await process_of(await pod.sleeper(resources=limits))
+        assert control_value(process, "memory", "", "memory.high") == str(32 * MIB)
+        return
+    async with refused(grpc.StatusCode.INVALID_ARGUMENT) as error:
+        await pod.create(resources=limits)
+    assert "unified" in str(error[0].details())

@@ -1,0 +1,31 @@
+#!/usr/bin/env bash
+# In the virtual machine: run the tests, say how they ended. The last line is what run.sh looks for.
+set -uo pipefail
+export PATH=/project/vm-bin:/opt/venv/bin:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
+export HOME=/root LANG=C.UTF-8 XDG_CACHE_HOME=/root/.cache
+# The console would fold and colour.
+export COLUMNS=120 TERM=dumb NO_COLOR=1
+
+readonly TESTS=(
+  e2e/test_systemd.py e2e/test_apparmor.py e2e/test_resources.py e2e/test_security.py e2e/test_sandbox_config.py
+  e2e/test_mounts.py e2e/test_containers.py e2e/test_pods.py
+)
+cd /project
+mkdir -p /root/.cache/cri-shim
+[[ ! -d vm-cache/critest ]] || cp -r vm-cache/critest /root/.cache/cri-shim/
+
+echo "kernel $(uname -r), cgroup $(stat -fc %T /sys/fs/cgroup), systemd $(systemctl --version | sed -n '1s/systemd //p')"
+echo "containerd $(containerd --version | cut -d' ' -f3), $(runc --version | head -1), AppArmor $(cat /sys/module/apparmor/parameters/enabled)"
+mapfile -t arguments < <(grep . vm-arguments)
+if ((${#arguments[@]})); then
+  python3 -m pytest -q "${arguments[@]}"
+  status=$?
+else
+  python3 -m pytest -q -p no:cacheprovider "${TESTS[@]}"
+  status=$?
+  if command -v critest > /dev/null; then
+    python3 -m e2e.critest || status=1
+  fi
+fi
+echo "tests in the virtual machine ended with $status"
+exit "$status"

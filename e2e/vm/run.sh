@@ -1,0 +1,69 @@
+#!/usr/bin/env bash
+# Run the end-to-end tests that need cgroup v2, systemd or AppArmor in a small Debian under qemu.
+#
+#   e2e/vm/run.sh [pytest arguments]     without arguments the tests that matter there, and critest if it is on PATH
+#
+# The machine's root file system (debootstrap, Debian's cloud kernel, containerd, runc, the Python packages of
+# pyproject.toml) is made once and kept in the cache; the project goes in on a second disk each time. Neither disk is
+# written to. qemu emulates the machine in software, so that it works everywhere; where KVM does, VM_ACCELERATOR=kvm
+# makes it many times as fast.
+set -euo pipefail
+cd "$(dirname "$0")/../.."
+
+readonly CACHE=${XDG_CACHE_HOME:-$HOME/.cache}/cri-shim/vm
+readonly MEMORY=${VM_MEMORY:-3072} SECONDS_AT_MOST=${VM_SECONDS:-3600}
+readonly ACCELERATOR=${VM_ACCELERATOR:-tcg}
+
+[[ $(uname -m) == x86_64 ]] || { echo "the virtual machine is an x86_64 one; this machine is not" >&2; exit 2; }
+
+missing=()
+command -v qemu-system-x86_64 > /dev/null || missing+=(qemu-system-x86)
+command -v debootstrap > /dev/null || missing+=(debootstrap)
+command -v mkfs.ext4 > /dev/null || missing+=(e2fsprogs)
+((${#missing[@]} == 0)) || { echo "missing on this machine: apt-get install ${missing[*]}" >&2; exit 2; }
+
+key=$(cat e2e/vm/root.sh e2e/harness/requirements.py pyproject.toml | sha256sum | cut -c1-16)
+root=$CACHE/root-$key
+work=$(mktemp -d)
+trap 'rm -rf "$work"' EXIT
+
+if [[ ! -f $root/disk ]]; then
+  echo "making the root file system (once, some minutes) ..."
+  rm -rf "$CACHE"/root-*
+  mkdir -p "$root"
+  e2e/vm/root.sh "$work/root"
+  cp "$work"/root/boot/vmlinuz-* "$root/kernel"
+  cp "$work"/root/boot/initrd.img-* "$root/initrd"
+  truncate --size=6G "$root/disk.new"
+  mkfs.ext4 -q -d "$work/root" "$root/disk.new"
+  mv "$root/disk.new" "$root/disk"
+  rm -rf "$work/root"
+fi
+
+# The project as it stands, with what is not in git yet, the generated modules, and critest with its packages.
+mkdir -p "$work/project/vm-cache"
+git ls-files --cached --others --exclude-standard -z | while IFS= read -r -d '' file; do
+  [[ ! -f $file ]] || printf '%s\0' "$file"
+done | tar --create --null --files-from=- api/wire | tar --extract --directory="$work/project"
+if program=$(command -v critest); then
+  install -D "$program" "$work/project/vm-bin/critest"
+  packages=${XDG_CACHE_HOME:-$HOME/.cache}/cri-shim/critest
+  [[ ! -d $packages ]] || cp -r "$packages" "$work/project/vm-cache/critest"
+fi
+printf '%s\n' "$@" > "$work/project/vm-arguments"
+truncate --size=1G "$work/project.disk"
+mkfs.ext4 -q -d "$work/project" "$work/project.disk"
+
+log=${VM_LOG:-$work/console}
+timeout "$SECONDS_AT_MOST" qemu-system-x86_64 \
+  -accel "$ACCELERATOR" -cpu max -smp "$(nproc)" -m "$MEMORY" -no-reboot -display none \
+  -kernel "$root/kernel" -initrd "$root/initrd" \
+  -append "root=/dev/vda rw console=ttyS0 quiet systemd.show_status=0 security=apparmor apparmor=1" \
+  -drive "file=$root/disk,format=raw,if=virtio,snapshot=on" \
+  -drive "file=$work/project.disk,format=raw,if=virtio,snapshot=on" \
+  -netdev user,id=net -device virtio-net-pci,netdev=net -device virtio-rng-pci \
+  -serial stdio -monitor none < /dev/null | tee "$log"
+
+status=$(sed -n 's/^.*tests in the virtual machine ended with \([0-9]*\).*$/\1/p' "$log" | tail -1)
+[[ -n $status ]] || { echo "the virtual machine ended without a result" >&2; exit 1; }
+exit "$status"
