@@ -34,11 +34,16 @@ async def daemon() -> AsyncIterator[str]:
             shutil.rmtree(directory, ignore_errors=True)
 
 
+NOT_ON_LATER = {"output"}
+
+
 @pytest.mark.parametrize("name", SCENARIOS)
 async def test_daemon_and_double_agree(name: str, daemon: str) -> None:
     async with Client(daemon) as client, ContainerdDouble() as double, Client(double.address) as doubled:
         version = (await client.version.get()).version.removeprefix("v")
         real, fake = Notebook(), Notebook()
+        if name in NOT_ON_LATER and not version.startswith(DOUBLED_RELEASE):
+            pytest.skip(f"runc of containerd {version} refuses the scenario's bare /dev after a failed start")
         await SCENARIOS[name](client, real)
         if not version.startswith(DOUBLED_RELEASE):
             pytest.skip(

@@ -38,9 +38,7 @@ PLUGINS = (Plugin(SNAPSHOTTER, "overlayfs"), Plugin(DIFFER, "walking"))
 CNI = CniFacts(
     "/etc/cni/net.d", ("/usr/lib/cni",), {"/etc/cni/net.d/10.conflist": ("bridge", "portmap")}, (), ""
 )
-DISK = FilesystemFacts(
-    "root", "/var/lib/cri-shim", 100 * GIBIBYTE, 50 * GIBIBYTE, 1000, 900, read_only=False, kind="ext4"
-)
+DISK = FilesystemFacts("root", "/var/lib/cri-shim", 100 * GIBIBYTE, 50 * GIBIBYTE, 1000, 900, read_only=False)
 SYSCTLS = {
     "net.ipv4.ip_forward": "1",
     "net.bridge.bridge-nf-call-iptables": "1",

@@ -119,7 +119,6 @@ class FilesystemFacts:
     inodes: int
     inodes_free: int
     read_only: bool
-    kind: str
 
 
 @dataclass(frozen=True, slots=True)

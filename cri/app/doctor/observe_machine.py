@@ -23,7 +23,6 @@ from cri.app.doctor.facts import (
 from cri.app.handlers import RUNC_TYPE
 from cri.linux import capabilities, cgroups, clock
 from cri.linux.filesystem import filesystem_usage
-from cri.linux.mounts import mount_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -99,7 +98,6 @@ def filesystem_facts(places: Iterable[tuple[str, Path]]) -> tuple[FilesystemFact
                 inodes=usage.inodes,
                 inodes_free=usage.inodes_free,
                 read_only=bool(os.statvfs(existing).f_flag & os.ST_RDONLY),
-                kind=mount_of(existing).filesystem_type,
             ),
         )
     return tuple(found.values())
