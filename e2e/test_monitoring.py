@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from api.wire import criv1
 from e2e.harness.eventually import eventually
 
 if TYPE_CHECKING:
@@ -124,6 +125,8 @@ async def test_promtool_finds_no_fault_with_the_rules() -> None:
 
 
 async def test_every_panel_of_the_dashboard_has_data(node: Node, workloads: Workloads) -> None:
+    image = criv1.ImageSpec(image=node.busybox)
+    await node.cri.image.PullImage(criv1.PullImageRequest(image=image))
     async with prometheus(metrics_address(node)) as base:
 
         async def scraped() -> list[object]:

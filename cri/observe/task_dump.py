@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import faulthandler
+import gc
 import linecache
 import signal
 import sys
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
 
 DEEPEST = 100
 """Frames shown of one task; more means a cycle or a recursion."""
+_WRAPPER = "coroutine_wrapper"
+"""Through this compiled code, such as gRPC's, awaits a coroutine; only the garbage collector can look inside."""
 
 
 def await_chain(task: asyncio.Task[object]) -> list[str]:
@@ -70,6 +73,8 @@ def _step(awaiting: object) -> tuple[FrameType | None, object]:
     for frame, inner in (("cr_frame", "cr_await"), ("gi_frame", "gi_yieldfrom"), ("ag_frame", "ag_await")):
         if hasattr(awaiting, frame):
             return getattr(awaiting, frame), getattr(awaiting, inner, None)
+    if type(awaiting).__name__ == _WRAPPER:
+        return None, next(iter(gc.get_referents(awaiting)), None)
     return None, None
 
 

@@ -79,3 +79,28 @@ async def test_tasks_inside_grpc_are_dumped_too(tmp_path):
     dump(stream)
     await server.stop(None)
     assert "in _server_main_loop" in stream.getvalue(), stream.getvalue()
+
+
+async def test_the_method_that_a_call_hangs_in_is_shown(tmp_path):
+    """gRPC is compiled; between its coroutines and the method's own there is an object without frames."""
+    reached, done = asyncio.Event(), asyncio.Event()
+
+    async def hanging_method(request: bytes, _context: object) -> bytes:
+        reached.set()
+        await done.wait()
+        return request
+
+    server = grpc.aio.server()
+    methods = {"Hang": grpc.unary_unary_rpc_method_handler(hanging_method)}
+    server.add_generic_rpc_handlers([grpc.method_handlers_generic_handler("test.Service", methods)])
+    server.add_insecure_port(f"unix:{tmp_path}/s.sock")
+    await server.start()
+    stream = io.StringIO()
+    async with grpc.aio.insecure_channel(f"unix:{tmp_path}/s.sock") as channel:
+        call = channel.unary_unary("/test.Service/Hang")(b"x")
+        await reached.wait()
+        dump(stream)
+        done.set()
+        await call
+    await server.stop(None)
+    assert "hanging_method: await done.wait()" in stream.getvalue(), stream.getvalue()
