@@ -10,6 +10,7 @@ import tarfile
 from typing import TYPE_CHECKING
 
 import pytest
+from aiohttp import web
 
 from cri.app.built_image import Settings, image_of, layer_from_tar, layout_archive
 from cri.app.host_images import busybox_image
@@ -64,33 +65,59 @@ async def test_pull_list_remove(node: Node) -> None:
     assert "no image" in await command(node, "rm", reference, status=1)
 
 
-async def test_bars_on_a_terminal(node: Node) -> None:
-    await push(node.registry, "t/bars", "1", layered(3, 5_000_000, seed=7))
-    reference = f"{node.registry.host}/t/bars:1"
-    ours, theirs = pty.openpty()
+async def test_bars_on_a_terminal(node: Node, scripted: ScriptedRegistry) -> None:
+    image = layered(1, 8_000_000, seed=7)
+    layer = image.layers[0].blob
+    reference = scripted.hold("t/bars", "1", image)
+    half_shown = asyncio.Event()
+
+    async def half_first(request: web.Request) -> web.StreamResponse | None:
+        if request.method != "GET" or not request.path.endswith(layer.digest):
+            return None
+        response = web.StreamResponse(headers={"Content-Length": str(len(layer.content))})
+        await response.prepare(request)
+        await response.write(layer.content[:5_000_000])
+        await half_shown.wait()
+        await response.write(layer.content[5_000_000:])
+        return response
+
+    scripted.faults.append(half_first)
+    terminal = Terminal(asyncio.get_running_loop(), half_shown)
     process = await asyncio.create_subprocess_exec(
         *(sys.executable, "-m", "cri.app.cli", "image", "pull", reference),
         stdin=asyncio.subprocess.DEVNULL,
-        stdout=theirs,
+        stdout=terminal.theirs,
         env={**os.environ, "CONTAINER_RUNTIME_ENDPOINT": node.server.endpoint},
     )
-    os.close(theirs)
-    shown = await asyncio.to_thread(_until_closed, ours)
+    async with asyncio.timeout(30):
+        shown = await asyncio.to_thread(terminal.read)
     assert await process.wait() == 0
-    assert "[==============================]" in shown
-    assert "\x1b[K" in shown
+    assert "[==============================]  8.0 MB / 8.0 MB" in shown
+    assert "\x1b[1A" in shown, "the bar is drawn over itself"
 
 
-def _until_closed(terminal: int) -> str:
-    shown = b""
-    try:
-        while block := os.read(terminal, 65536):
-            shown += block
-    except OSError:  # EIO: how a terminal says that nobody is at its other end
-        pass
-    finally:
-        os.close(terminal)
-    return shown.decode()
+class Terminal:
+    """A pseudo terminal, and an event that is set when a bar has been drawn that has begun to grow."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, grown: asyncio.Event) -> None:
+        self._ours, self.theirs = pty.openpty()
+        self._loop = loop
+        self._grown = grown
+
+    def read(self) -> str:
+        """Everything until the program at the other end has ended. Blocking."""
+        os.close(self.theirs)
+        shown = b""
+        try:
+            while block := os.read(self._ours, 65536):
+                shown += block
+                if b"[==" in shown:
+                    self._loop.call_soon_threadsafe(self._grown.set)
+        except OSError:  # EIO: how a terminal says that nobody is at its other end
+            pass
+        finally:
+            os.close(self._ours)
+        return shown.decode()
 
 
 async def test_a_password_from_standard_input(node: Node, scripted: ScriptedRegistry) -> None:

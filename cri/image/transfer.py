@@ -126,15 +126,15 @@ class TransferService:
             began = time.time_ns()
             undo.push("abort ingests", lambda: _abort(self._client, resolved, began))
             try:
-                await self._transfer(client, order, resolved, name, tally)
+                done = await self._transfer(client, order, name, tally)
             except BaseExceptionGroup as failures:
                 raise first_cause(failures) from None
-            await self._note_skipped(order, resolved)
+            if done:
+                await self._note_skipped(order, resolved)
             yield
 
-    async def _transfer(
-        self, client: Client, order: Order, resolved: Resolved, name: str, tally: Tally
-    ) -> None:
+    async def _transfer(self, client: Client, order: Order, name: str, tally: Tally) -> bool:
+        """Returns whether the daemon succeeded."""
         transfer = _Transfer(client, order.keyring, self._settings.image_pull_progress_timeout, tally)
         tree = await asyncio.to_thread(tree_for, self._registry.config_path, order.reference.domain)
         try:
@@ -160,6 +160,7 @@ class TransferService:
                 image=str(order.reference),
                 error=type(error).__name__,
             )
+        return tally.engine == "transfer"
 
     async def _recorded(self, name: str) -> bool:
         try:
