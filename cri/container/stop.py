@@ -9,11 +9,14 @@ from __future__ import annotations
 
 import asyncio
 import signal
+import time
 from typing import TYPE_CHECKING
 
 import structlog
 
+from api.containerd import Exit, ProcessStatus
 from api.containerd import errors as containerd_errors
+from cri.container.exit import record_exit, record_loss
 from cri.container.signals import signal_number
 from cri.errors import DeadlineExceeded
 from cri.linux.sessions import describe
@@ -84,6 +87,19 @@ async def _send(engine: Engine, container: Container, number: int) -> None:
         await engine.client.tasks.kill(container.id, number, everything=number == signal.SIGKILL)
     except containerd_errors.NotFound:
         log.debug("process had ended before the signal", container=container.id, signal=number)
+        await _record_unseen_end(engine, container)
+
+
+async def _record_unseen_end(engine: Engine, container: Container) -> None:
+    """The event may be under way, or was missed: what containerd says now is as good."""
+    try:
+        task = await engine.client.tasks.get(container.id)
+    except containerd_errors.NotFound:
+        message = "containerd holds no task for the container any more; how it ended is unknown"
+        await record_loss(engine, container, time.time_ns(), message)
+        return
+    if task.status is ProcessStatus.STOPPED:
+        await record_exit(engine, container, Exit(task.pid, task.exit_status, task.exited_at))
 
 
 async def _observe_exit(container: Container, schedule: StopSchedule) -> None:

@@ -1,0 +1,209 @@
+"""What is seen of containerd, and what is made of what was missed."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+
+import grpc
+import pytest
+
+from api.containerd import Client
+from api.wire import criv1
+from api.wire.containerd import event_types_pb2, process_pb2
+from cri.concurrency.supervision import Supervisor
+from cri.container import exit as container_exit
+from cri.errors import Unavailable
+from cri.linux.mounts import unmount
+from cri.sandbox import node_status, observer
+from cri.sandbox import settlement as recovery_settlement
+from cri.state.container_status import Phase
+from tests.double.containerd import until
+from tests.double.scripts import Script
+from tests.node import DoubleNode, World, started
+
+
+@pytest.fixture
+async def restarted(node: DoubleNode) -> AsyncIterator[Restarted]:
+    """Starts further servers on the node's world."""
+    async with Supervisor() as supervisor, Client(node.containerd.address) as client:
+        yield Restarted(node, client, supervisor)
+
+
+class Restarted:
+    def __init__(self, node: DoubleNode, client: Client, supervisor: Supervisor) -> None:
+        self._node, self._client, self._supervisor = node, client, supervisor
+
+    async def __call__(self) -> DoubleNode:
+        """A second server; the first one does not notice and is not used any more."""
+        paths = self._node.pods.engine.paths
+        world = World(self._node.containerd, paths.root.parent, self._node.keeper, self._node.network)
+        return await started(world, self._client, self._supervisor)
+
+
+async def test_a_pod_whose_process_dies_before_it_is_ready_is_no_pod(node: DoubleNode):
+    node.containerd.script("*", Script(exit_code=1))
+    node.network.hold.clear()
+    run = asyncio.get_running_loop().create_task(node.sandboxes.run(node.pod_config(), ""))
+    await until(lambda: "Tasks.Start" in node.containerd.methods())
+    await until(lambda: any(forming.ended.is_set() for forming in node.node.forming.values()))
+    node.network.hold.set()
+    with pytest.raises(Unavailable, match="ended before the pod was ready"):
+        await run
+    await node.settled()
+    node.assert_nothing_left()
+
+
+async def test_a_container_that_was_started_after_the_list_is_not_lost(node: DoubleNode):
+    """A reconcile compares a list of tasks with the index, and a start may come in between."""
+    _, container = await node.running()
+    reconciled = node.containers.get(container)
+    node.observer._compare(reconciled, None)
+    await node.settled()
+    assert reconciled.running
+
+
+async def test_a_container_without_a_task_is_lost(node: DoubleNode):
+    _, container = await node.running()
+    del node.containerd.state.namespace("k8s.io").tasks[container]
+    node.observer._compare(node.containers.get(container), None)
+    await node.settled()
+    status = node.containers.get(container).status
+    assert (status.phase, status.exit_code, status.reason) == (Phase.EXITED, 255, "Unknown")
+
+
+async def test_an_event_that_cannot_be_handled_costs_no_other(node: DoubleNode):
+    _, container = await node.running()
+
+    node.containerd.exchange.publish("k8s.io", "/tasks/oom", event_types_pb2.TaskOOM(container_id=""))
+    node.containerd.process(container).exit(3)
+    await asyncio.wait_for(node.containers.get(container).exited.wait(), 5)
+    assert node.observer.connected.is_set()
+
+
+async def test_a_containerd_that_hangs_makes_the_node_unready_with_a_reason(
+    node: DoubleNode, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(observer, "PROBE_PAUSE_SECONDS", 0.01)
+    monkeypatch.setattr(observer, "PROBE_SECONDS", 0.1)
+    await node.containerd.stop()  # the loop that probes was started with the old pause
+    await until(lambda: not node.observer.connected.is_set())
+    await node.containerd.start()
+    await until(node.observer.connected.is_set, 20)
+    hang = node.containerd.hang("*")
+    await until(lambda: not node.observer.connected.is_set(), 20)
+    ready = node_status.status_message(node.pods, node.observer).conditions[0]
+    assert (ready.type, ready.status, ready.reason) == ("RuntimeReady", False, "ContainerdNotReady")
+    assert "Version.Version" in ready.message
+    node.containerd.heal()
+    hang.release()
+    await until(node.observer.connected.is_set, 30)
+    assert node.observer.problem == ""
+
+
+async def test_an_exit_that_cannot_be_stored_for_long_is_told_and_stored_later(
+    node: DoubleNode, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(container_exit, "FIRST_PAUSE_SECONDS", 0.001)
+    _, container = await node.running()
+    node.containerd.fail("Containers.Update", grpc.StatusCode.UNKNOWN, "no space left on device", times=None)
+    node.containerd.process(container).exit(3)
+    await asyncio.wait_for(node.containers.get(container).exited.wait(), 5)
+    assert node.containers.get(container).status.exit_code == 3
+    assert container in node.containerd.leftovers().tasks, "the task is the only lasting witness"
+    node.containerd.heal()
+    await asyncio.wait_for(node.containers.get(container).task_deleted.wait(), 5)
+    assert (
+        b'"exitCode": 3'
+        in node.containerd.state.namespace("k8s.io")
+        .containers[container]
+        .extensions["io.cri-shim.container.status"]
+        .value
+    )
+
+
+async def test_a_shim_that_hangs_over_a_restart_costs_no_container_its_life(
+    node: DoubleNode, restarted: Restarted, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(recovery_settlement, "FIRST_PAUSE_SECONDS", 0.01)
+    pod, container = await node.running()
+    processes = [node.containerd.process(pod), node.containerd.process(container)]
+    for process in processes:
+        process.status = process_pb2.UNKNOWN
+    second = await restarted()
+    assert second.sandboxes.get(pod).ready
+    assert second.containers.get(container).running
+    for process in processes:
+        process.status = process_pb2.RUNNING
+    await until(lambda: second.containers.get(container).status.pid == processes[1].pid)
+    await until(lambda: second.sandboxes.get(pod).pid == processes[0].pid)
+    await second.containers.stop(container, 10)
+    assert second.containers.get(container).status.exit_code == 143
+
+
+async def test_addresses_are_released_after_a_reboot(node: DoubleNode, restarted: Restarted):
+    pod, container = await node.running()
+    reboot(node)
+    second = await restarted()
+    await until(lambda: second.sandboxes.get(pod).network_released)
+    assert not second.network.attached
+    assert second.sandboxes.get(pod).state == criv1.SANDBOX_NOTREADY
+    status = second.containers.get(container).status
+    assert (status.phase, status.exit_code) == (Phase.EXITED, 255)
+    active = [key for key in second.containerd.leftovers().snapshots if "sha256:" not in key]
+    assert sorted(active) == sorted([f"overlayfs/{pod}", f"overlayfs/{container}"]), "kept until removed"
+    await second.sandboxes.stop(pod)
+    await second.sandboxes.remove(pod)
+    await second.settled()
+    second.assert_nothing_left()
+
+
+async def test_a_del_that_fails_after_a_reboot_is_left_to_the_stop(node: DoubleNode, restarted: Restarted):
+    pod, _ = await node.running()
+    reboot(node)
+    node.network.fail["DEL"] = Unavailable("the network's daemon is not up yet")
+    second = await restarted()
+    await second.settled()
+    with pytest.raises(Unavailable, match="not up yet"):
+        await second.sandboxes.stop(pod)
+    second.network.fail.clear()
+    await second.sandboxes.stop(pod)
+    assert not second.network.attached
+    await second.sandboxes.remove(pod)
+
+
+async def test_a_retry_after_a_restart_is_handed_what_was_finished(node: DoubleNode, restarted: Restarted):
+    pod = await node.sandboxes.run(node.pod_config(), "")
+    second = await restarted()
+    assert await second.sandboxes.run(second.pod_config(), "") == pod
+    container = await second.containers.create(pod, second.container_config())
+    third = await restarted()
+    assert await third.containers.create(pod, third.container_config()) == container
+    await third.sandboxes.remove(pod)
+
+
+async def test_what_a_client_has_named_is_not_handed_over(node: DoubleNode, restarted: Restarted):
+    pod = await node.sandboxes.run(node.pod_config(), "")
+    second = await restarted()
+    second.sandboxes.get(pod)
+    with pytest.raises(Exception, match="belongs to"):
+        await second.sandboxes.run(second.pod_config(), "")
+    await second.sandboxes.remove(pod)
+
+
+async def test_another_request_of_the_same_name_is_not_handed_over(node: DoubleNode, restarted: Restarted):
+    pod = await node.sandboxes.run(node.pod_config(), "")
+    second = await restarted()
+    with pytest.raises(Exception, match="belongs to"):
+        await second.sandboxes.run(second.pod_config(annotations={"other": "request"}), "")
+    await second.sandboxes.remove(pod)
+
+
+def reboot(node: DoubleNode) -> None:
+    """Processes, mounts and pins are gone; containerd's database and CNI's reservations stay."""
+
+    node.containerd.state.namespace("k8s.io").tasks.clear()
+    paths = node.pods.engine.paths
+    for sandbox in node.node.sandboxes:
+        unmount(paths.network_namespace(sandbox.id))
+        unmount(paths.shared_memory(sandbox.id))
