@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import TYPE_CHECKING
 
 import grpc
@@ -16,7 +17,7 @@ from e2e.harness.containerd_version import installed_version
 from e2e.harness.image_service import known, present, pull, remove
 from e2e.harness.leftovers import collect_garbage
 from e2e.harness.push import push
-from e2e.harness.scripted_registry import demand_password, demand_token, replace_blob
+from e2e.harness.scripted_registry import Stall, demand_password, demand_token, replace_blob
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -77,6 +78,20 @@ async def test_what_the_transfer_cannot_do_is_explained(node: Node, scripted: Sc
     scripted.faults.append(replace_blob(layer.digest, bytes(reversed(layer.content))))
     with pytest.raises(grpc.aio.AioRpcError, match=layer.digest):
         await pull(node.cri, reference)
+    assert await known(node.cri, reference) is None
+
+
+async def test_a_cancelled_transfer_leaves_nothing(node: Node, scripted: ScriptedRegistry) -> None:
+    reference = scripted.hold("t/slow", "1", IMAGE)
+    stall = Stall(IMAGE.layers[1].blob.digest)
+    scripted.faults.append(stall)
+    call = node.cri.image.PullImage(criv1.PullImageRequest(image=criv1.ImageSpec(image=reference)))
+    async with asyncio.timeout(10):
+        await stall.reached.wait()
+    call.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await call
+    stall.release.set()
     assert await known(node.cri, reference) is None
 
 
