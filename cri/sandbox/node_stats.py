@@ -111,6 +111,7 @@ class NodeStats:
 
     async def layers(self, containers: Sequence[Container]) -> Layers:
         """What containers have written, as measured of late, and where."""
+        self._layers.forget_all_but(map(measured.layer_of, self._node.containers))
         snapshotters = {container.snapshotter for container in containers}
         roots = {name: await self._layers.root(name) for name in snapshotters}
         return Layers(await self._layers.usage(map(measured.layer_of, containers)), roots)
