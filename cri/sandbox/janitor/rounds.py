@@ -23,8 +23,9 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger(__name__)
 
-AFTER_FAILURE_SECONDS = 5.0
-"""How long after a failed undo step the janitor waits: what was in the way may be gone by then."""
+AFTER_FAILURE_SECONDS = (5.0, 30.0, 120.0)
+"""Pauses before the rounds that follow a failed undo step: the rest of the roll-back may take a minute, and what was
+in the way may be gone by then."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +48,9 @@ class Janitor:
         self._turn = asyncio.Lock()
         self._failed_undo = asyncio.Event()
         self.last = Round()
-        """The latest round, for metrics and status."""
+        """The latest round."""
+        self.rounds = 0
+        """How many there have been."""
 
     def note_failed_undo(self, operation: str, step: str, error: BaseException) -> None:
         """Go round soon: an undo step failed. Made for `cri.concurrency.undo.watch_leftovers`."""
@@ -66,6 +69,7 @@ class Janitor:
             found = await self.look()
             failed = await remove_leftovers(self._pods, found)
             removable = [each for each in found if each.remedy is Remedy.REMOVE]
+            self.rounds += 1
             self.last = Round(found, tuple(each for each in removable if each not in failed), failed)
             return self.last
 
@@ -73,8 +77,15 @@ class Janitor:
         """Go round for ever; made for `Supervisor.keep`."""
         await self._observer.recovered.wait()
         while True:
-            self._failed_undo.clear()
             await self.sweep()
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._failed_undo.wait(), self._interval_seconds)
-                await asyncio.sleep(AFTER_FAILURE_SECONDS)
+                await self._follow_up()
+
+    async def _follow_up(self) -> None:
+        """Rounds soon after a failure; the last one is the caller's."""
+        for pause in AFTER_FAILURE_SECONDS[:-1]:
+            await asyncio.sleep(pause)
+            await self.sweep()
+        self._failed_undo.clear()
+        await asyncio.sleep(AFTER_FAILURE_SECONDS[-1])
