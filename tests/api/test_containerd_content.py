@@ -122,6 +122,7 @@ async def test_a_stream_that_breaks_says_why(client: Client, containerd: Contain
         await containerd.stop()
         with pytest.raises(errors.Unavailable, match=containerd.address):
             await writer.write(b"data")
+            await writer.commit()  # a write's failure shows at the next step, if not before
 
 
 async def test_read_all_has_a_limit(client: Client) -> None:

@@ -10,6 +10,7 @@ from api.containerd import (
     SnapshotInfo,
 )
 from api.containerd.content import ContentInfo
+from api.containerd.content_writer import Writer
 from tests.double.agreement.notebook import Notebook
 from tests.double.agreement.workload import (
     LAYER_TYPE,
@@ -51,7 +52,7 @@ async def writing(client: Client, book: Notebook) -> None:
         async with held.content.writer("w5") as writer:
             await writer.write(b"abc")
             writer.offset = 1
-            await book.outcome("wrong offset", writer.write(b"d"))
+            await book.outcome("wrong offset", _write_and_hear(writer, b"d"))
         book.note("leased", [(held.type, held.id) for held in await client.leases.resources("writing")])
         book.note("read", await content.read_all(digest, 100))
         book.note("part", b"".join([part async for part in content.read(digest, 5, 3)]))
@@ -170,3 +171,9 @@ async def leases(client: Client, book: Notebook) -> None:
     await client.leases.delete("collector", sync=True)
     book.note("after collection", [lease.id for lease in await client.leases.list()])
     await client.leases.delete("bad")
+
+
+async def _write_and_hear(writer: Writer, data: bytes) -> None:
+    """Write, and go on until the answer has come: a write's failure shows at the next step."""
+    await writer.write(data)
+    await writer.truncate()
