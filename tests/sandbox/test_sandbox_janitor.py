@@ -174,6 +174,7 @@ async def test_a_running_container_without_its_sandbox_is_reported(node: DoubleN
     assert found[Kind.CONTAINER].remedy is Remedy.REPORT
     assert "stop and remove it" in found[Kind.CONTAINER].reason
     await node.containers.remove(container)
+    await node.janitor.sweep()
 
 
 async def test_a_namespace_with_processes_in_it_is_only_reported(node: DoubleNode):
@@ -226,6 +227,7 @@ async def test_a_record_that_cannot_be_read_keeps_its_containers(node: DoubleNod
     assert kinds(await node.janitor.look()) == {Kind.RECORD}
     await node.client.containers.delete(pod)
     node.node.quarantined.clear()
+    await node.janitor.sweep()
 
 
 async def test_what_cannot_be_removed_is_said_and_tried_again(node: DoubleNode):
