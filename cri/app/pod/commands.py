@@ -18,6 +18,7 @@ from cri.app.pod.node import CALL_SECONDS, DEFAULT_ENDPOINT, ENDPOINT_VARIABLE, 
 from cri.app.pod.remove import remove_pod
 from cri.app.pod.run import run_pod
 from cri.app.pod.steps import Steps
+from cri.app.pod.stream_commands import attach_to, exec_interactively, forward_to
 from cri.errors import InvalidArgument
 from cri.observe.logging import set_up_logging
 
@@ -36,6 +37,8 @@ _endpoint = click.option(
 _namespace = click.option(
     "-n", "--namespace", default="default", show_default=True, help="The pod's namespace."
 )
+_stdin = click.option("-i", "--stdin", is_flag=True, help="Hand over standard input.")
+_terminal = click.option("-t", "--tty", is_flag=True, help="Through a terminal, with the size of this one.")
 _container = click.option("-c", "--container", metavar="NAME", help="Which container, if there are several.")
 
 
@@ -109,6 +112,8 @@ def logs(
 @_endpoint
 @_namespace
 @_container
+@_stdin
+@_terminal
 @click.option(
     "--timeout", type=click.IntRange(min=0), default=0, help="Seconds the command may take; 0 is any."
 )
@@ -118,9 +123,20 @@ def exec(  # noqa: A001 - the command's name
     endpoint: str | None,
     namespace: str,
     container: str | None,
+    stdin: bool,  # noqa: FBT001
+    tty: bool,  # noqa: FBT001
     timeout: int,
 ) -> int:
     """Run COMMAND (after --) in a container, print what it writes, and end with its exit code."""
+    if stdin or tty:
+        if timeout:
+            raise InvalidArgument("--timeout is for commands without -i and -t, which end by themselves")
+
+        async def interact(node: Node) -> int:
+            chosen = await _choose(node, pod, namespace, container)
+            return await exec_interactively(node, chosen, command, stdin=stdin, terminal=tty)
+
+        return _with_node(endpoint, interact)
 
     async def work(node: Node) -> cri.ExecSyncResponse:
         chosen = await _choose(node, pod, namespace, container)
@@ -135,6 +151,47 @@ def exec(  # noqa: A001 - the command's name
     sys.stderr.buffer.write(answer.stderr)
     sys.stderr.buffer.flush()
     return answer.exit_code
+
+
+@group.command()
+@click.argument("pod")
+@_endpoint
+@_namespace
+@_container
+@_stdin
+@_terminal
+def attach(
+    pod: str,
+    endpoint: str | None,
+    namespace: str,
+    container: str | None,
+    stdin: bool,  # noqa: FBT001
+    tty: bool,  # noqa: FBT001
+) -> int:
+    """Show what a container writes from now on; with -i and -t, take part."""
+
+    async def work(node: Node) -> int:
+        chosen = await _choose(node, pod, namespace, container)
+        return await attach_to(node, chosen, stdin=stdin, terminal=tty)
+
+    return _with_node(endpoint, work)
+
+
+@group.command("port-forward")
+@click.argument("pod")
+@click.argument("ports", metavar="[LOCAL:]REMOTE...", nargs=-1, required=True)
+@_endpoint
+@_namespace
+@click.option("--address", default="127.0.0.1", show_default=True, help="Where to listen.")
+def port_forward(
+    pod: str, ports: tuple[str, ...], endpoint: str | None, namespace: str, address: str
+) -> None:
+    """Forward local ports to ports of a pod until interrupted; without LOCAL the same one, 0 takes a free one."""
+
+    async def work(node: Node) -> None:
+        await forward_to(node, (await node.find_pod(pod, namespace)).id, address, ports)
+
+    _with_node(endpoint, work)
 
 
 @group.command()

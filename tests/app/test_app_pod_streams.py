@@ -1,0 +1,222 @@
+"""The streaming commands of the pod tool against the real stream server, with processes in memory."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import pty
+import termios
+from collections.abc import AsyncIterator
+
+import pytest
+import pytest_asyncio
+
+from cri.app.pod.port_forward import Forward, forward_ports, parse_forward
+from cri.app.pod.remote_command import exit_code, run_remote_command
+from cri.app.pod.standard_input import standard_input
+from cri.app.pod.stream_client import connect_stream
+from cri.app.pod.terminal import raw_terminal
+from cri.concurrency.supervision import Supervisor
+from cri.errors import CriError, FailedPrecondition, Internal, InvalidArgument, Unavailable
+from cri.stream.endpoints import AttachCall, ExecCall, PortForwardCall, Streams
+from cri.stream.server import StreamServer
+from cri.stream.settings import StreamSettings
+from tests.stream.stream_fakes import FakeContainer, FakeProcess, LoopbackDialler, fake_exec
+
+ALL = Streams(stdin=True, stdout=True, stderr=True)
+
+
+@pytest_asyncio.fixture(params=[False, True], ids=["plain", "tls"])
+async def server(request: pytest.FixtureRequest) -> AsyncIterator[StreamServer]:
+    made = StreamServer(StreamSettings(enable_tls_streaming=request.param))
+    await made.start()
+    async with Supervisor() as supervisor:
+        supervisor.keep("streams", made.run)
+        yield made
+    made.close()
+
+
+def given_input(monkeypatch: pytest.MonkeyPatch, *blocks: bytes) -> None:
+    async def blocks_of() -> AsyncIterator[bytes]:
+        for block in blocks:
+            yield block
+
+    monkeypatch.setattr("cri.app.pod.remote_command.standard_input", blocks_of)
+
+
+async def cat(process: FakeProcess) -> int:
+    while block := await process.stdin.get():
+        await process.write(block)
+    await process.write(b"problem\n", "stderr")
+    return 4
+
+
+async def test_exec(
+    server: StreamServer, monkeypatch: pytest.MonkeyPatch, capfdbinary: pytest.CaptureFixture[bytes]
+):
+    given_input(monkeypatch, b"one ", b"two")
+    call, _ = fake_exec(cat, ALL)
+    assert await run_remote_command(server.url(call), stdin=True, terminal=False) == 4
+    written = capfdbinary.readouterr()
+    assert written.out.endswith(b"one two")
+    assert written.err == b"problem\n"
+
+
+async def test_a_command_that_cannot_be_started(server: StreamServer):
+    def start():
+        raise FailedPrecondition("no such program")
+
+    with pytest.raises(Internal, match="no such program"):
+        await run_remote_command(server.url(ExecCall(ALL, start)), stdin=False, terminal=False)
+
+
+async def test_attach_until_the_container_ends(
+    server: StreamServer, capfdbinary: pytest.CaptureFixture[bytes]
+):
+    container = FakeContainer()
+    for item in (("stdout", b"live"), None):
+        container.live.put_nowait(item)
+    call = AttachCall(Streams(stdout=True), container.attach)
+    assert await run_remote_command(server.url(call), stdin=False, terminal=False) == 0
+    assert capfdbinary.readouterr().out.endswith(b"live")
+
+
+async def test_a_url_that_is_not_good_any_more(server: StreamServer):
+    call, _ = fake_exec(cat, ALL)
+    url = server.url(call)
+    async with connect_stream(url, ("v5.channel.k8s.io",)):
+        pass
+    with pytest.raises(Unavailable, match=r"404.*one use"):
+        await run_remote_command(url, stdin=False, terminal=False)
+
+
+async def test_nobody_there():
+    with pytest.raises(Unavailable, match="does not answer"):
+        await run_remote_command("http://127.0.0.1:9/exec/x", stdin=False, terminal=False)
+
+
+@pytest.mark.parametrize(
+    ("status", "expected"),
+    [
+        (b'{"status":"Success"}', 0),
+        (b'{"status":"Failure","details":{"causes":[{"reason":"ExitCode","message":"7"}]}}', 7),
+        (b'{"status":"Failure","message":"broken"}', Internal("broken")),
+        (b"plain text", Internal("plain text")),
+        (b"[]", Internal("[]")),
+        (b"", Unavailable("the connection ended before the command did")),
+    ],
+)
+def test_statuses(status: bytes, expected: int | CriError):
+    if isinstance(expected, int):
+        assert exit_code(status) == expected
+        return
+    with pytest.raises(type(expected)) as caught:
+        exit_code(status)
+    assert caught.value.message == expected.message
+
+
+async def test_standard_input_of_any_kind(tmp_path):
+    reader, writer = os.pipe()
+    os.write(writer, b"from a pipe")
+    os.close(writer)
+    assert b"".join([block async for block in standard_input(reader)]) == b"from a pipe"
+    os.close(reader)
+    file = tmp_path / "input"
+    file.write_bytes(b"x" * 300_000)
+    descriptor = os.open(file, os.O_RDONLY)
+    assert b"".join([block async for block in standard_input(descriptor)]) == b"x" * 300_000
+    os.close(descriptor)
+
+
+def test_the_terminal_is_restored():
+    main, other = pty.openpty()
+    before = termios.tcgetattr(other)
+    with contextlib.suppress(RuntimeError), raw_terminal(other):
+        assert termios.tcgetattr(other) != before
+        raise RuntimeError
+    assert termios.tcgetattr(other) == before
+    os.close(main)
+    os.close(other)
+    reader, writer = os.pipe()
+    with pytest.raises(InvalidArgument, match="not a terminal"), raw_terminal(reader):
+        pass
+    os.close(reader)
+    os.close(writer)
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("80", Forward(80, 80)),
+        ("8080:80", Forward(8080, 80)),
+        (":80", Forward(0, 80)),
+        ("0:80", Forward(0, 80)),
+    ],
+)
+def test_ports(text: str, expected: Forward):
+    assert parse_forward(text) == expected
+
+
+@pytest.mark.parametrize("text", ["", "x", "80:", "80:0", "0", "1:2:3", "70000", "-1"])
+def test_what_are_no_ports(text: str):
+    with pytest.raises(InvalidArgument):
+        parse_forward(text)
+
+
+async def test_port_forward(server: StreamServer):
+    async def echo(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        while block := await reader.read(65536):
+            writer.write(block)
+            await writer.drain()
+        writer.close()
+
+    said: list[str] = []
+    heard = asyncio.Event()
+
+    def say(text: str) -> None:
+        said.append(text)
+        heard.set()
+
+    async def until(words: str) -> str:
+        async with asyncio.timeout(10):
+            while True:
+                for text in said:
+                    if words in text:
+                        return text
+                heard.clear()
+                await heard.wait()
+
+    pod = await asyncio.start_server(echo, "127.0.0.1", 0)
+    remote = pod.sockets[0].getsockname()[1]
+    url = server.url(PortForwardCall(LoopbackDialler()))
+    async with pod, asyncio.TaskGroup() as group:
+        forwards = (Forward(0, remote), Forward(0, 9))
+        forwarding = group.create_task(forward_ports(url, "127.0.0.1", forwards, say))
+        port, refused = await _port(until, remote), await _port(until, 9)
+        content = bytes(range(256)) * 8192
+        for _ in range(3):
+            reader, writer = await asyncio.open_connection("127.0.0.1", port)
+            writer.write(content)
+            writer.write_eof()
+            assert await reader.read() == content
+            writer.close()
+            await writer.wait_closed()
+        reader, writer = await asyncio.open_connection("127.0.0.1", refused)
+        assert await reader.read() == b""
+        writer.close()
+        await until("port 9 cannot be reached")
+        forwarding.cancel()
+
+
+async def _port(until, remote: int) -> int:
+    text = await until(f"-> {remote}")
+    return int(text.split(":")[1].split(" ")[0])
+
+
+async def test_a_local_port_that_is_taken(server: StreamServer):
+    async with await asyncio.start_server(lambda *_: None, "127.0.0.1", 0) as taken:
+        port = taken.sockets[0].getsockname()[1]
+        url = server.url(PortForwardCall(LoopbackDialler()))
+        with pytest.raises(Unavailable, match="cannot listen"):
+            await forward_ports(url, "127.0.0.1", (Forward(port, 80),), print)
