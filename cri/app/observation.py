@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import structlog
@@ -11,6 +12,7 @@ import structlog
 from cri.concurrency.undo import watch_leftovers
 from cri.observe.interceptor import ObservingInterceptor
 from cri.observe.log_totals import LogMeter
+from cri.observe.server_certificate import ServerCertificate
 from cri.observe.slow_operations import SlowOperationLog
 from cri.observe.snapshots import LogTotals, ObjectCount, count_objects
 from cri.observe.stages import on_finished
@@ -23,7 +25,7 @@ if TYPE_CHECKING:
 
     from api.containerd.calls import CallObserver
     from cri.app.config.configuration import Configuration
-    from cri.app.config.schema import TracingSection
+    from cri.app.config.schema import MetricsSection, TracingSection
     from cri.app.node import Assembly
     from cri.logs.client import LogKeeper
     from cri.observe.metrics import Metrics
@@ -86,6 +88,13 @@ async def traced(section: TracingSection) -> AsyncIterator[Tracing | None]:
     finally:
         remove()
         await asyncio.to_thread(tracing.close)
+
+
+async def metrics_certificate(section: MetricsSection) -> ServerCertificate | None:
+    """What /metrics is served with; None without TLS. Raises FailedPrecondition when the files cannot be used."""
+    if not section.tls_cert_file:
+        return None
+    return await asyncio.to_thread(ServerCertificate, Path(section.tls_cert_file), Path(section.tls_key_file))
 
 
 def call_observer(metrics: Metrics, tracing: Tracing | None) -> CallObserver:

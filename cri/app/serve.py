@@ -28,7 +28,14 @@ from cri.app.embedded import EmbeddedContainerd
 from cri.app.handlers import build_handlers
 from cri.app.host import detect_host
 from cri.app.node import Assembly, assemble
-from cri.app.observation import call_observer, interceptors, traced, watch_logs, watch_operations
+from cri.app.observation import (
+    call_observer,
+    interceptors,
+    metrics_certificate,
+    traced,
+    watch_logs,
+    watch_operations,
+)
 from cri.app.socket import remove_stale_socket, socket_path
 from cri.concurrency.supervision import Supervisor
 from cri.concurrency.together import all_of, together
@@ -110,7 +117,8 @@ async def _run(configuration: Configuration, stopping: asyncio.Event, *, leave_n
         await _known(assembly)
         server = _server(configuration, assembly, interceptors(metrics, tracing))
         health = _health(configuration, assembly)
-        async with serve_metrics(configuration.metrics.address, metrics, health):
+        certificate = await metrics_certificate(configuration.metrics)
+        async with serve_metrics(configuration.metrics.address, metrics, health, certificate):
             await _listen(server, path, configuration.grpc)
             supervisor.start("doctor", log_findings(configuration, client))
             log.info("serving", socket=str(path), sandboxes=len(assembly.on.engine.node.sandboxes))

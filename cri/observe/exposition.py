@@ -21,6 +21,7 @@ from cri.observe.address import UNIX_PREFIX, split_host_port
 
 if TYPE_CHECKING:
     from cri.observe.metrics import Metrics
+    from cri.observe.server_certificate import ServerCertificate
 
 log = structlog.get_logger(__name__)
 
@@ -32,8 +33,13 @@ Health = Callable[[], str | None]
 
 
 @contextlib.asynccontextmanager
-async def serve_metrics(address: str, metrics: Metrics, health: Health = lambda: None) -> AsyncIterator[str]:
-    """Serve until the block ends; yields the address in use (the port chosen, if 0 was asked for).
+async def serve_metrics(
+    address: str,
+    metrics: Metrics,
+    health: Health = lambda: None,
+    certificate: ServerCertificate | None = None,
+) -> AsyncIterator[str]:
+    """Serve until the block ends, over TLS with a certificate; yields the address in use (the port chosen, if 0).
 
     `address` is "host:port", "[v6]:port", "unix:///path", or "" for none (nothing is served, "" yielded).
     Raises InvalidArgument for an address that cannot be read, Unavailable when it cannot be listened on.
@@ -42,14 +48,14 @@ async def serve_metrics(address: str, metrics: Metrics, health: Health = lambda:
         yield ""
         return
     runner = web.AppRunner(
-        _application(metrics, health),
+        _application(metrics, health, certificate),
         handle_signals=False,
         access_log=None,
         shutdown_timeout=SHUTDOWN_SECONDS,
     )
     await runner.setup()
     try:
-        site = _site(runner, address)
+        site = _site(runner, address, certificate)
         try:
             await site.start()
         except OSError as error:
@@ -65,13 +71,14 @@ async def serve_metrics(address: str, metrics: Metrics, health: Health = lambda:
             _unix_path(address).unlink(missing_ok=True)
 
 
-def _site(runner: web.AppRunner, address: str) -> web.BaseSite:
+def _site(runner: web.AppRunner, address: str, certificate: ServerCertificate | None) -> web.BaseSite:
+    context = None if certificate is None else certificate.context
     if address.startswith(UNIX_PREFIX):
         path = _unix_path(address)
         path.unlink(missing_ok=True)  # a socket left by a killed server; the path is ours alone
-        return web.UnixSite(runner, str(path))
+        return web.UnixSite(runner, str(path), ssl_context=context)
     host, port = split_host_port(address)
-    return web.TCPSite(runner, host or "127.0.0.1", port, reuse_address=True)
+    return web.TCPSite(runner, host or "127.0.0.1", port, reuse_address=True, ssl_context=context)
 
 
 def _unix_path(address: str) -> Path:
@@ -86,12 +93,16 @@ def _bound(address: str, runner: web.AppRunner) -> str:
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
-def _application(metrics: Metrics, health: Health) -> web.Application:
+def _application(
+    metrics: Metrics, health: Health, certificate: ServerCertificate | None
+) -> web.Application:
     rendering = asyncio.Lock()
 
     async def expose(request: web.Request) -> web.Response:
         encode, content_type = choose_encoder(request.headers.get("Accept", ""))
         async with rendering:
+            if certificate is not None:
+                await asyncio.to_thread(certificate.refresh)
             metrics.snapshots.refresh()
             body = await asyncio.to_thread(encode, metrics.registry)
         return web.Response(body=body, headers={"Content-Type": content_type})

@@ -77,6 +77,8 @@ def _addresses(configuration: Configuration) -> Iterator[Fault]:
             split_host_port(address)
         except InvalidArgument as error:
             yield ("metrics", "address"), error.message
+    if bool(configuration.metrics.tls_cert_file) != bool(configuration.metrics.tls_key_file):
+        yield ("metrics",), "tls_cert_file and tls_key_file belong together"
     mode = configuration.grpc.mode
     if not (mode.isdecimal() and set(mode) <= set("01234567") and len(mode) in {3, 4}):
         yield ("grpc", "mode"), f'"{mode}" is not a mode in octal such as "0600"'

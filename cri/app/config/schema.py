@@ -70,6 +70,17 @@ class MetricsSection:
         default="127.0.0.1:1338",
         metadata=meaning('Where /metrics is served: "HOST:PORT", "unix:///PATH", or "" for nowhere.'),
     )
+    tls_cert_file: str = field(
+        default="",
+        metadata=meaning(
+            "Our own. Certificate to serve /metrics with over TLS; read again when it changes.",
+            path=True,
+            must_exist=True,
+        ),
+    )
+    tls_key_file: str = field(
+        default="", metadata=meaning("Our own. Key of the certificate.", path=True, must_exist=True)
+    )
 
 
 @dataclass(frozen=True, slots=True)
