@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
 from cri.app.pod.stream_client import StreamClient, connect_stream
+from cri.concurrency.together import first_cause
 from cri.errors import CriError, InvalidArgument, Unavailable
 from cri.stream import spdy_session as spdy
 from cri.stream.buffer import Buffer
@@ -52,20 +53,24 @@ async def forward_ports(
 
     Raises Unavailable also when a local port cannot be had. `say` hears of listeners and failed connections.
     """
-    async with contextlib.AsyncExitStack() as stack:
-        client = await stack.enter_async_context(connect_stream(url, (TUNNEL_PROTOCOL,)))
-        tunnel = Tunnel(client, say)
-        for forward in forwards:
-            server = await _listen(address, forward, tunnel)
-            await stack.enter_async_context(server)
-            host, port = server.sockets[0].getsockname()[:2]
-            say(f"forwarding {host}:{port} -> {forward.remote}")
-        await tunnel.run()
+    try:
+        async with contextlib.AsyncExitStack() as stack:
+            client = await stack.enter_async_context(connect_stream(url, (TUNNEL_PROTOCOL,)))
+            group = await stack.enter_async_context(asyncio.TaskGroup())
+            tunnel = Tunnel(client, say)
+            for forward in forwards:
+                server = await _listen(address, forward, tunnel, group)
+                await stack.enter_async_context(server)
+                host, port = server.sockets[0].getsockname()[:2]
+                say(f"forwarding {host}:{port} -> {forward.remote}")
+            await tunnel.run()
+    except BaseExceptionGroup as failures:
+        raise first_cause(failures) from None
 
 
-async def _listen(address: str, forward: Forward, tunnel: Tunnel) -> asyncio.Server:
-    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        await tunnel.carry(forward.remote, reader, writer)
+async def _listen(address: str, forward: Forward, tunnel: Tunnel, group: asyncio.TaskGroup) -> asyncio.Server:
+    def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        group.create_task(tunnel.carry(forward.remote, reader, writer))
 
     try:
         return await asyncio.start_server(serve, address, forward.local)
@@ -113,7 +118,8 @@ class Tunnel:
             async with asyncio.TaskGroup() as group:
                 sending = group.create_task(self._send(data_id, reader))
                 await self._receive(data_id, writer)
-                sending.cancel()
+                if not self._session.can_send(data_id):  # it was reset: nothing can be sent any more
+                    sending.cancel()
             complaint = await self._streams[error_id].received.get()
             if complaint:
                 self._say(f"port {port}: {complaint.decode(errors='replace')}")
