@@ -14,7 +14,7 @@ INSTALLED := .venv/.installed
 WIRE := api/wire/py.typed
 
 .NOTPARALLEL:
-.PHONY: help run test lint unit e2e test-vm test-matrix deb bench format venv clean packages-run packages-test
+.PHONY: help run test lint unit e2e test-vm test-matrix docs deb bench format venv clean packages-run packages-test
 
 help: ## list these commands
 	@sed -n 's/^\([a-z0-9-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 16
@@ -31,16 +31,19 @@ lint: $(WIRE) ## formatting, lint, types, import contracts
 	$(BIN)/lint-imports --no-logo
 
 unit: packages-test $(WIRE) ## unit tests, in parallel
-	$(BIN)/pytest tests -n auto
+	$(BIN)/pytest tests -n auto --basetemp="$$(mktemp -d)"
 
 e2e: packages-test $(WIRE) ## end-to-end tests on a private containerd with runc, CNI plugins and a registry
-	$(BIN)/pytest e2e
+	$(BIN)/pytest e2e --basetemp="$$(mktemp -d)"
 
 test-vm: $(WIRE) ## the tests that need cgroup v2, systemd or AppArmor, and critest, in a Debian under qemu
 	e2e/vm/run.sh
 
 test-matrix: packages-test $(WIRE) ## the end-to-end tests on containerd 1.6, 1.7 and 2.1, each in a folder of its own
 	@e2e/matrix.sh
+
+docs: $(WIRE) ## docs/configuration.md, from the code
+	$(BIN)/python -m cri.app.config.reference >docs/configuration.md
 
 deb: packages-test $(WIRE) ## dist/*.deb for this Debian: an environment below /opt, systemd unit, man page
 	deploy/debian/build.sh
