@@ -4,13 +4,26 @@ from __future__ import annotations
 
 import logging
 from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
 
 import pytest
 import pytest_asyncio
 import structlog
 
 from api.containerd import Client
+from cri.linux.mounts import mount_table, unmount
 from tests.double import ContainerdDouble
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_teardown(item: pytest.Item) -> Iterator[None]:
+    """Take away mounts that a failed test has left in its directory, or pytest could never remove that."""
+    yield
+    directory = getattr(item, "funcargs", {}).get("tmp_path")
+    if directory is not None:
+        for entry in reversed(mount_table()):
+            if entry.mount_point.startswith(f"{directory}/"):
+                unmount(Path(entry.mount_point))
 
 
 @pytest.fixture(autouse=True)
