@@ -162,7 +162,7 @@ async def test_snapshot_mounts_are_seen_inside_only(tmp_path, count):
     mount = layers(tmp_path, count)
 
     def look(root: Path) -> tuple[str, str, bool]:
-        mounted_here = str(root) in [entry.mount_point for entry in mount_table()]
+        mounted_here = str(root) in [entry.mount_point for entry in mount_table("thread-self")]
         return (root / f"from-{count - 1}").read_text(), str(root), mounted_here
 
     content, root, seen_inside = await with_mounted([mount], look)
