@@ -48,7 +48,7 @@ async def serve_metrics(
         yield ""
         return
     runner = web.AppRunner(
-        _application(metrics, health, certificate),
+        _application(metrics, health),
         handle_signals=False,
         access_log=None,
         shutdown_timeout=SHUTDOWN_SECONDS,
@@ -93,16 +93,12 @@ def _bound(address: str, runner: web.AppRunner) -> str:
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
-def _application(
-    metrics: Metrics, health: Health, certificate: ServerCertificate | None
-) -> web.Application:
+def _application(metrics: Metrics, health: Health) -> web.Application:
     rendering = asyncio.Lock()
 
     async def expose(request: web.Request) -> web.Response:
         encode, content_type = choose_encoder(request.headers.get("Accept", ""))
         async with rendering:
-            if certificate is not None:
-                await asyncio.to_thread(certificate.refresh)
             metrics.snapshots.refresh()
             body = await asyncio.to_thread(encode, metrics.registry)
         return web.Response(body=body, headers={"Content-Type": content_type})
