@@ -1,7 +1,8 @@
 """One node for the whole session, and after each test a check that the test left nothing on it.
 
 The CRI server is cri-shim; with E2E_SERVER=builtin it is containerd's own CRI plugin, which shows whether a
-failure is the server's or the test's. E2E_CONTAINERD chooses another containerd. E2E_KEEP=1 keeps the node's directory for a look at its logs.
+failure is the server's or the test's. E2E_CONTAINERD chooses another containerd. E2E_KEEP=1 keeps the node's
+directory for a look at its logs.
 """
 
 from __future__ import annotations
