@@ -6,10 +6,9 @@ What is left to be done about what was found is begun by `cri.sandbox.settlement
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 import structlog
 
@@ -35,13 +34,15 @@ from cri.state.recovery import Observed, RecoveredContainer, RecoveredSandbox, R
 from cri.state.sandbox import Sandbox
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Iterable
 
     from api.containerd import Container as ContainerdContainer
     from cri.container.engine import Engine
     from cri.logs.client import Followed
     from cri.sandbox.engine import PodEngine
 
+F = TypeVar("F", RecoveredSandbox, RecoveredContainer)
+T = TypeVar("T")
 log = structlog.get_logger(__name__)
 
 
@@ -53,19 +54,23 @@ async def rebuild(pods: PodEngine) -> Recovery:
     observed, execs = await together(_observe(engine), asyncio.to_thread(abandoned_execs, engine.paths))
     outcome = await asyncio.to_thread(recover, observed)
     settlement = Settlement(pods)
-    for found in outcome.sandboxes:
-        with _quarantine(outcome, found.record.id):
-            settlement.begin_sandbox(_restore_sandbox(engine, found), found)
-    for each in outcome.containers:
-        with _quarantine(outcome, each.record.id):
-            container = _restore_container(engine, each)
-            settlement.begin_container(container, each, execs.get(container.id, ()))
-    engine.node.quarantined.clear()
-    engine.node.quarantined.update(outcome.quarantined)
-    for identifier, reason in outcome.quarantined.items():
-        log.error("record in containerd is unusable and left alone", container=identifier, reason=reason)
+    for sandbox, found in _restored(outcome, engine, outcome.sandboxes, _restore_sandbox):
+        settlement.begin_sandbox(sandbox, found)
+    for container, each in _restored(outcome, engine, outcome.containers, _restore_container):
+        settlement.begin_container(container, each, execs.get(container.id, ()))
+    _report_quarantine(engine, outcome)
     await _resume_logs(engine)
     log.info("state recovered", sandboxes=len(outcome.sandboxes), containers=len(outcome.containers))
+    return outcome
+
+
+async def survey(pods: PodEngine) -> Recovery:
+    """Fill the index and change nothing: for looking at a node whose server does not run. Raises ContainerdError."""
+    engine = pods.engine
+    outcome = await asyncio.to_thread(recover, await _observe(engine))
+    _restored(outcome, engine, outcome.sandboxes, _restore_sandbox)
+    _restored(outcome, engine, outcome.containers, _restore_container)
+    _report_quarantine(engine, outcome)
     return outcome
 
 
@@ -86,13 +91,24 @@ async def _resume_logs(engine: Engine) -> None:
         log.error("the log keeper does not answer", error=error.message)
 
 
-@contextlib.contextmanager
-def _quarantine(outcome: Recovery, identifier: str) -> Iterator[None]:
-    """What restoring one record raises concerns that record only."""
-    try:
-        yield
-    except Exception as error:  # noqa: BLE001 - reported with all other quarantined records
-        outcome.quarantined[identifier] = f"{type(error).__name__}: {error}"
+def _restored(
+    outcome: Recovery, engine: Engine, found: Iterable[F], restore: Callable[[Engine, F], T]
+) -> list[tuple[T, F]]:
+    """Put objects into the index; what restoring one record raises concerns that record only."""
+    restored = []
+    for each in found:
+        try:
+            restored.append((restore(engine, each), each))
+        except Exception as error:  # noqa: BLE001 - reported with all other quarantined records
+            outcome.quarantined[each.record.id] = f"{type(error).__name__}: {error}"
+    return restored
+
+
+def _report_quarantine(engine: Engine, outcome: Recovery) -> None:
+    engine.node.quarantined.clear()
+    engine.node.quarantined.update(outcome.quarantined)
+    for identifier, reason in outcome.quarantined.items():
+        log.error("record in containerd is unusable and left alone", container=identifier, reason=reason)
 
 
 async def _observe(engine: Engine) -> Observed:
