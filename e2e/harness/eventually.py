@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, TypeVar
 
+from e2e.harness.patience import patiently
+
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
@@ -17,7 +19,7 @@ async def eventually(
     look: Callable[[], Awaitable[T]],
     wanted: Callable[[T], bool],
     what: str,
-    seconds: float = 10.0,
+    seconds: float = patiently(10.0),
 ) -> T:
     """Look again and again until what is seen is wanted, and return it; else show the last sight."""
     deadline = asyncio.get_running_loop().time() + seconds

@@ -10,11 +10,13 @@ import socket
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from e2e.harness.patience import patiently
+
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
     from pathlib import Path
 
-START_SECONDS = 10.0
+START_SECONDS = patiently(10.0)
 
 
 @dataclass(frozen=True, slots=True)

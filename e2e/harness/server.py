@@ -18,14 +18,15 @@ from api.wire import criv1
 from cri.app.embedded import EmbeddedContainerd
 from cri.app.embedded_layout import DISABLED_PLUGINS, containerd_configuration
 from cri.app.embedded_remains import end_process, processes
+from e2e.harness.patience import patiently
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from e2e.harness.settings import ServerSettings
 
-START_SECONDS = 30.0
-STOP_SECONDS = 20.0
+START_SECONDS = patiently(30.0)
+STOP_SECONDS = patiently(20.0)
 SHOWN_LOG_LINES = 60
 
 

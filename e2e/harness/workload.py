@@ -12,11 +12,12 @@ from api.wire import criv1
 from e2e.harness.cri import Cri, container_config, pod_config
 from e2e.harness.eventually import eventually
 from e2e.harness.log_lines import LogLine, log_lines
+from e2e.harness.patience import patiently
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-EXIT_SECONDS = 20.0
+EXIT_SECONDS = patiently(20.0)
 SETTLED_LOOKS = 12
 
 
@@ -78,7 +79,9 @@ class Container:
             f"`{command}` {'running' if runs else 'gone'}",
         )
 
-    async def execute(self, *command: str, timeout_seconds: int = 10) -> criv1.ExecSyncResponse:
+    async def execute(
+        self, *command: str, timeout_seconds: int = int(patiently(10))
+    ) -> criv1.ExecSyncResponse:
         return await self.cri.runtime.ExecSync(
             criv1.ExecSyncRequest(container_id=self.id, cmd=command, timeout=timeout_seconds)
         )

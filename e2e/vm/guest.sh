@@ -3,6 +3,7 @@
 set -uo pipefail
 export PATH=/project/vm-bin:/opt/venv/bin:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
 export HOME=/root LANG=C.UTF-8 XDG_CACHE_HOME=/root/.cache
+export E2E_PATIENCE=10
 # The console would fold and colour.
 export COLUMNS=120 TERM=dumb NO_COLOR=1
 
@@ -18,10 +19,10 @@ echo "kernel $(uname -r), cgroup $(stat -fc %T /sys/fs/cgroup), systemd $(system
 echo "containerd $(containerd --version | cut -d' ' -f3), $(runc --version | head -1), AppArmor $(cat /sys/module/apparmor/parameters/enabled)"
 mapfile -t arguments < <(grep . vm-arguments)
 if ((${#arguments[@]})); then
-  python3 -m pytest -q "${arguments[@]}"
+  python3 -m pytest -q --timeout=600 "${arguments[@]}"
   status=$?
 else
-  python3 -m pytest -q -p no:cacheprovider "${TESTS[@]}"
+  python3 -m pytest -q --timeout=600 "${TESTS[@]}"
   status=$?
   if command -v critest > /dev/null; then
     python3 -m e2e.critest || status=1

@@ -51,6 +51,8 @@ if program=$(command -v critest); then
   [[ ! -d $packages ]] || cp -r "$packages" "$work/project/vm-cache/critest"
 fi
 printf '%s\n' "$@" > "$work/project/vm-arguments"
+# Emulated, the compiling alone would take a minute at each start.
+.venv/bin/python -m compileall -q "$work/project" > /dev/null || true
 truncate --size=1G "$work/project.disk"
 mkfs.ext4 -q -d "$work/project" "$work/project.disk"
 
