@@ -36,6 +36,7 @@ from api.wire.containerd import (
 from cri.app.embedded_layout import EmbeddedLayout
 from cri.app.embedded_network import removal_of_rules
 from cri.app.embedded_remains import end_process, mounts_below, processes, shims
+from e2e.harness.patience import patiently
 
 if TYPE_CHECKING:
     from cri.app.embedded import EmbeddedContainerd
