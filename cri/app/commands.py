@@ -14,14 +14,19 @@ from cri.errors import CriError
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from cri.app.config.load import Override
-
 EXIT_FAILED = 1
 EXIT_INTERRUPTED = 130
 
 _ELSEWHERE = {
+    "check": (
+        "cri.app.housekeeping.commands",
+        "check",
+        "Compare what server, containerd, kernel and disk say of each pod.",
+    ),
     "config": ("cri.app.config.commands", "group", "Print, check and migrate configuration files."),
+    "df": ("cri.app.housekeeping.commands", "df", "Show what takes the disk."),
     "doctor": ("cri.app.doctor.commands", "command", "Look at this node and say what pods would miss."),
+    "gc": ("cri.app.housekeeping.commands", "gc", "Remove what nobody owns any more."),
     "image": ("cri.app.image.commands", "group", "Pull, list, remove, import and export images."),
     "log-level": ("cri.app.live.commands", "log_level", "Change what a running server logs."),
     "hand-back": ("cri.app.hand_back", "command", "Leave all pods to containerd's own CRI plugin."),
@@ -81,10 +86,11 @@ def command() -> None:
 def serve(path: Path | None, embedded: Path | None, **flags: str | None) -> int:
     """Serve CRI until SIGTERM or SIGINT. Flags go over the file."""
     from cri.app.config.load import load
+    from cri.app.flags import overrides
     from cri.app.serve import serve as serve_until_stopped
     from cri.observe.logging import set_up_logging
 
-    configuration = load(path, _overrides(embedded, flags))
+    configuration = load(path, overrides(embedded, flags))
     set_up_logging(configuration.debug.level, configuration.debug.format)
     return serve_until_stopped(configuration, embedded=embedded)
 
@@ -118,30 +124,3 @@ def run(arguments: Sequence[str]) -> int:
         sys.stderr.close()  # the reader has gone; whatever Python would still say has nobody to hear it
         return EXIT_FAILED
     return code if isinstance(code, int) else 0
-
-
-_FLAGS = {
-    "listen": ("grpc", "address"),
-    "containerd": ("containerd", "address"),
-    "root": ("root",),
-    "state": ("state",),
-    "cni_conf_dir": ("cni", "conf_dir"),
-    "cni_bin_dir": ("cni", "bin_dir"),
-    "metrics_address": ("metrics", "address"),
-    "log_level": ("debug", "level"),
-    "log_format": ("debug", "format"),
-}
-
-
-def _overrides(embedded: Path | None, flags: dict[str, str | None]) -> list[Override]:
-    """The flags given, as overrides; those implied by --embedded come first so that others go over them."""
-    from cri.app.config.embedded import embedded_overrides
-    from cri.app.config.load import Override
-
-    implied = [] if embedded is None else embedded_overrides(embedded)
-    given = [
-        Override(_FLAGS[name], value, f"flag --{name.replace('_', '-')}")
-        for name, value in flags.items()
-        if value is not None
-    ]
-    return [*implied, *given]

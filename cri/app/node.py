@@ -30,6 +30,7 @@ from cri.network.pod_network import PodNetwork
 from cri.oci.selinux import parse_policy_contexts
 from cri.sandbox.engine import PodEngine
 from cri.sandbox.events import ContainerEvents
+from cri.sandbox.janitor.rounds import Janitor
 from cri.sandbox.networks import Networks
 from cri.sandbox.node_stats import NodeStats
 from cri.sandbox.node_status import Releases
@@ -61,6 +62,7 @@ class Assembly:
     client: Client
     keeper: LogKeeper
     networks: Networks
+    janitor: Janitor
 
 
 def assemble(
@@ -71,21 +73,22 @@ def assemble(
     containerd_release: str,
     handlers: Handlers,
     host: HostFacts,
+    keeper: type[LogKeeper] = LogKeeper,
 ) -> Assembly:
-    """Build everything."""
+    """Build everything; `keeper` is the kind of log keeper's client to use."""
     paths = node_paths(configuration)
 
     async def followed() -> Sequence[Followed]:
         return to_follow(pods)
 
-    keeper = LogKeeper(paths.log_keeper_socket, LOG_KEEPER_COMMAND, followed)
+    logs = keeper(paths.log_keeper_socket, LOG_KEEPER_COMMAND, followed)
     engine = Engine(
         client=client,
         node=Node(),
         images=ImageStore(
             client, image_settings(configuration), registry_settings(configuration), supervisor, metrics
         ),
-        keeper=keeper,
+        keeper=logs,
         supervisor=supervisor,
         handlers=handlers,
         paths=paths,
@@ -109,7 +112,8 @@ def assemble(
         stats=NodeStats(engine, stats_settings(configuration)),
         events=ContainerEvents(engine, metrics),
     )
-    return Assembly(on, client, keeper, networks)
+    janitor = Janitor(pods, on.observer, configuration.janitor.interval)
+    return Assembly(on, client, logs, networks, janitor)
 
 
 def _selinux(configuration: Configuration, host: HostFacts) -> Selinux:

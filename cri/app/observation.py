@@ -39,6 +39,7 @@ def watch_operations(configuration: Configuration, assembly: Assembly, metrics: 
     on_finished(metrics.operation_finished)
     on_finished(assembly.on.timelines)
     watch_leftovers(metrics.rollback_leftover)
+    watch_leftovers(assembly.janitor.note_failed_undo)
     if configuration.debug.slow_operation_threshold > 0:
         on_finished(SlowOperationLog(configuration.debug.slow_operation_threshold))
     engine = assembly.on.engine

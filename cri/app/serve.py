@@ -27,6 +27,7 @@ from cri.app.doctor.commands import log_findings
 from cri.app.embedded import EmbeddedContainerd
 from cri.app.handlers import build_handlers
 from cri.app.host import detect_host
+from cri.app.housekeeping.routes import routes as housekeeping_routes
 from cri.app.node import Assembly, assemble
 from cri.app.observation import (
     call_observer,
@@ -147,8 +148,13 @@ def _start_tasks(
     supervisor.keep("log totals", lambda: watch_logs(assembly.keeper, metrics))
     supervisor.keep(
         "admin socket",
-        lambda: run_admin(node_paths(configuration).state / SOCKET_NAME, assembly.on.timelines),
+        lambda: run_admin(
+            node_paths(configuration).state / SOCKET_NAME,
+            assembly.on.timelines,
+            housekeeping_routes(assembly.on.pods, assembly.janitor),
+        ),
     )
+    supervisor.keep("janitor", assembly.janitor.run)
     for number, network in enumerate(assembly.networks):
         supervisor.keep(f"cni configuration {number}", network.run)
 
@@ -194,6 +200,7 @@ def _server(
     configuration: Configuration, assembly: Assembly, watching: Sequence[grpc.aio.ServerInterceptor]
 ) -> grpc.aio.Server:
     server = grpc.aio.server(
+        maximum_concurrent_rpcs=configuration.grpc.max_concurrent_rpcs,
         interceptors=watching,
         options=[
             ("grpc.max_receive_message_length", configuration.grpc.max_recv_message_size),

@@ -24,7 +24,7 @@ from cri.observe.stages import Operation, in_flight
 from cri.observe.task_dump import await_chain
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable
+    from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
     from pathlib import Path
 
     from cri.observe.timelines import Timelines
@@ -59,10 +59,18 @@ class InFlight(TypedDict):
 
 
 @contextlib.asynccontextmanager
-async def serve_admin(path: Path, timelines: Timelines) -> AsyncIterator[None]:
-    """Serve until the block ends. Raises Unavailable when `path` cannot be listened on."""
+async def serve_admin(
+    path: Path, timelines: Timelines, more: Sequence[web.AbstractRouteDef] = ()
+) -> AsyncIterator[None]:
+    """Serve until the block ends; `more` are routes of other packages.
+
+    Raises Unavailable when `path` cannot be listened on.
+    """
     runner = web.AppRunner(
-        _application(timelines), handle_signals=False, access_log=None, shutdown_timeout=SHUTDOWN_SECONDS
+        _application(timelines, more),
+        handle_signals=False,
+        access_log=None,
+        shutdown_timeout=SHUTDOWN_SECONDS,
     )
     await runner.setup()
     try:
@@ -79,9 +87,9 @@ async def serve_admin(path: Path, timelines: Timelines) -> AsyncIterator[None]:
         await asyncio.to_thread(path.unlink, missing_ok=True)
 
 
-async def run_admin(path: Path, timelines: Timelines) -> None:
+async def run_admin(path: Path, timelines: Timelines, more: Sequence[web.AbstractRouteDef] = ()) -> None:
     """Serve for ever; made for `Supervisor.keep`."""
-    async with serve_admin(path, timelines):
+    async with serve_admin(path, timelines, more):
         await asyncio.Event().wait()
 
 
@@ -110,7 +118,7 @@ def describe(operation: Operation, *, stacks: bool) -> InFlight:
     )
 
 
-def _application(timelines: Timelines) -> web.Application:
+def _application(timelines: Timelines, more: Sequence[web.AbstractRouteDef]) -> web.Application:
     async def operations(request: web.Request) -> web.Response:
         stacks = "stacks" in request.query
         return web.json_response([describe(each, stacks=stacks) for each in in_flight()])
@@ -128,6 +136,7 @@ def _application(timelines: Timelines) -> web.Application:
     application.router.add_get("/operations", operations)
     application.router.add_get("/timelines/{pod:.+}", timeline)
     application.router.add_put("/log-level", log_level)
+    application.router.add_routes(more)
     return application
 
 

@@ -16,6 +16,7 @@ from cri.app.config.schema import (
     DebugSection,
     GrpcSection,
     ImageVerifierSection,
+    JanitorSection,
     MetricsSection,
     RegistrySection,
     TracingSection,
@@ -159,6 +160,9 @@ class Configuration:
     debug: DebugSection = field(default_factory=DebugSection, metadata=meaning("What is logged, to stderr."))
     metrics: MetricsSection = field(
         default_factory=MetricsSection, metadata=meaning("The Prometheus exposition.")
+    )
+    janitor: JanitorSection = field(
+        default_factory=JanitorSection, metadata=meaning("What removes leftovers.")
     )
     tracing: TracingSection = field(default_factory=TracingSection, metadata=meaning("OpenTelemetry."))
     cni: CniSection = field(default_factory=CniSection, metadata=meaning("Pod networks."))

@@ -41,6 +41,23 @@ class GrpcSection:
         default=16 * MEBIBYTE,
         metadata=meaning("Largest answer in bytes; long lists on big nodes need it.", lowest=MEBIBYTE),
     )
+    max_concurrent_rpcs: int = field(
+        default=1000,
+        metadata=meaning("Our own. Calls at a time; more are refused as RESOURCE_EXHAUSTED.", lowest=16),
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class JanitorSection:
+    """`[janitor]`: our own; removes what nobody owns any more."""
+
+    interval: Duration = field(
+        default=Duration(10 * MINUTE),
+        metadata=meaning(
+            "Pause between rounds. One more is made at each start, and soon after a failed roll-back.",
+            lowest=1,
+        ),
+    )
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,20 +13,23 @@ from cri.errors import CriError, Unavailable
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from cri.app.housekeeping.work import CheckValue, LeftoverValue
     from cri.observe.admin import InFlight
     from cri.observe.timelines import Timeline
 
 TIMEOUT_SECONDS = 10.0
+WORK_SECONDS = 300.0
+"""For what goes over the whole node."""
 
 
 class _UnixConnection(http.client.HTTPConnection):
-    def __init__(self, path: Path) -> None:
-        super().__init__("localhost", timeout=TIMEOUT_SECONDS)
+    def __init__(self, path: Path, seconds: float) -> None:
+        super().__init__("localhost", timeout=seconds)
         self._path = path
 
     def connect(self) -> None:
         self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        self.sock.settimeout(TIMEOUT_SECONDS)
+        self.sock.settimeout(self.timeout)
         self.sock.connect(str(self._path))
 
 
@@ -48,8 +51,26 @@ class AdminClient:
         """Change what the server logs from now on."""
         self._ask("PUT", "/log-level", level)
 
-    def _ask(self, method: str, target: str, body: str | None = None) -> object:
-        connection = _UnixConnection(self._path)
+    def leftovers(self) -> list[LeftoverValue]:
+        """What nobody owns any more."""
+        return cast("list[LeftoverValue]", self._ask("GET", "/leftovers", seconds=WORK_SECONDS))
+
+    def collect_garbage(self) -> list[LeftoverValue]:
+        """Have it removed."""
+        return cast("list[LeftoverValue]", self._ask("POST", "/gc", seconds=WORK_SECONDS))
+
+    def consistency(self) -> CheckValue:
+        """Contradictions and leftovers."""
+        return cast("CheckValue", self._ask("GET", "/consistency", seconds=WORK_SECONDS))
+
+    def disk(self) -> dict[str, object]:
+        """Who holds what on disk."""
+        return cast("dict[str, object]", self._ask("GET", "/disk", seconds=WORK_SECONDS))
+
+    def _ask(
+        self, method: str, target: str, body: str | None = None, seconds: float = TIMEOUT_SECONDS
+    ) -> object:
+        connection = _UnixConnection(self._path, seconds)
         try:
             connection.request(method, target, body)
             response = connection.getresponse()
