@@ -1,4 +1,4 @@
-"""Pulls by containerd's transfer service where it has one (from 1.7 on), and by the server itself where not."""
+"""Pulls by containerd's transfer service where it has one (that of 2.0 and later), and by the server itself where not."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def reported(node: Node, reference: str) -> str:
 
 def engine() -> str:
     """Who pulls where the configuration wants the transfer service."""
-    return "transfer" if installed_version() >= (1, 7) else "local"
+    return "transfer" if installed_version() >= (2, 0) else "local"
 
 
 async def test_credentials_reach_the_transfer_service(node: Node, scripted: ScriptedRegistry) -> None:

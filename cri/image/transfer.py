@@ -1,4 +1,4 @@
-"""containerd's transfer service as the one that fetches and unpacks (containerd 1.7 on).
+"""containerd's transfer service as the one that fetches and unpacks (containerd 2.0 on; that of 1.7 knows no mirrors).
 
 It only goes ahead. The daemon is asked to have the resolved digest under the pull lease, which spares this server
 every byte of the layers; then the assembly runs as for any pull, finds content and snapshots there, and writes what
@@ -49,6 +49,7 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger(__name__)
 
+HEEDING_MAJOR: Final = 2
 WORTHWHILE_BYTES: Final = 4 << 20
 """Compressed bytes from which on it pays that no byte passes through here; below, the daemon's asking the registry
 once more costs more."""
@@ -77,7 +78,8 @@ class TransferService:
         if self._settings.image_pull_engine == "local":
             return
         plugins = await self._client.introspection.plugins(f"type=={TRANSFER}")
-        self._there = any(plugin.error is None for plugin in plugins)
+        version = (await self._client.version.get()).version
+        self._there = any(plugin.error is None for plugin in plugins) and _heeds_host_directory(version)
         self._skipped.clear()
 
     def handed_over(self, order: Order, resolved: Resolved, endpoints: Sequence[Endpoint]) -> bool:
@@ -280,6 +282,12 @@ def _answer(credentials: Credentials) -> wire.AuthResponse:
             authType=wire.CREDENTIALS, username=credentials.username, secret=credentials.password
         )
     return wire.AuthResponse(authType=wire.NONE)
+
+
+def _heeds_host_directory(version: str) -> bool:
+    """Whether it reads hosts.toml as told; before 2.0 it would go past mirrors to the registry itself."""
+    major = version.removeprefix("v").partition(".")[0]
+    return major.isdecimal() and int(major) >= HEEDING_MAJOR
 
 
 async def _remove(client: Client, name: str) -> None:
