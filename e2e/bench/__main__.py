@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from e2e.bench import logs, pods, pulls, stats
+from e2e.bench import logs, pods, pulls, stats, streams
 from e2e.bench.contender import LINE_BYTES, Contender, contenders
 from e2e.bench.operation import Measurements
 from e2e.bench.report import document, table
@@ -21,7 +21,7 @@ from e2e.harness.node import short_directory
 from e2e.harness.registry import Registry
 from e2e.harness.requirements import RequirementError, demand_requirements
 
-PARTS = ("pods", "parallel", "logs", "pulls", "stats", "lists")
+PARTS = ("pods", "parallel", "logs", "streams", "pulls", "stats", "lists")
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,10 +37,12 @@ class Amount:
     objects: int
     list_calls: int
     running_pods: int
+    stream_rounds: int
+    stream_megabytes: int
 
 
-FULL = Amount(20, 30, 5, 20_000_000, 3, 8, 500, 30, 100)
-QUICK = Amount(4, 10, 1, 2_000_000, 1, 1, 50, 10, 10)
+FULL = Amount(20, 30, 5, 20_000_000, 3, 8, 500, 30, 100, 5, 200)
+QUICK = Amount(4, 10, 1, 2_000_000, 1, 1, 50, 10, 10, 1, 20)
 
 
 def main() -> int:
@@ -106,6 +108,19 @@ async def _logs(_: Registry, both: list[Contender], amount: Amount) -> None:
         await _in_turns(both, amount.log_rounds, work)
 
 
+async def _streams(_: Registry, both: list[Contender], amount: Amount) -> None:
+    stages = {contender.name: await streams.prepare(contender, amount.stream_megabytes) for contender in both}
+
+    async def carry(contender: Contender) -> None:
+        await streams.throughput(contender, stages[contender.name], amount.stream_megabytes)
+
+    async def answer(contender: Contender) -> None:
+        await streams.round_trip(contender, stages[contender.name])
+
+    await _in_turns(both, amount.stream_rounds, carry)
+    await _in_turns(both, amount.stream_rounds * 4, answer)
+
+
 async def _pulls(shelf: Registry, both: list[Contender], amount: Amount) -> None:
     await pulls.shelve(shelf, amount.layer_bytes)
     await _in_turns(both, amount.pull_rounds, lambda contender: pulls.one_large(contender, shelf))
@@ -136,6 +151,7 @@ PART_WORK: dict[str, Callable[[Registry, list[Contender], Amount], Awaitable[Non
     "pods": _pods,
     "parallel": _parallel,
     "logs": _logs,
+    "streams": _streams,
     "pulls": _pulls,
     "stats": _stats,
     "lists": _lists,

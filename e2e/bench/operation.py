@@ -52,6 +52,11 @@ LIST_PODS = Operation("ListPodSandbox", "ms", 1.00)
 LIST_STATS = Operation("ListContainerStats", "ms", 0.50)
 LIST_POD_STATS = Operation("ListPodSandboxStats", "ms", 0.50)
 LIST_METRICS = Operation("ListPodSandboxMetrics", "ms")
+EXEC_STDOUT = Operation("exec, output", "MB/s", 1.00, Better.HIGHER)
+EXEC_STDIN = Operation("exec, input", "MB/s", 1.00, Better.HIGHER)
+FORWARD_DOWN = Operation("port-forward, from the pod", "MB/s", 1.00, Better.HIGHER)
+FORWARD_UP = Operation("port-forward, to the pod", "MB/s", 1.00, Better.HIGHER)
+EXEC_ROUND_TRIP = Operation("exec true", "ms", 1.05)
 IDLE = Operation("processor time while all that runs", "ms/s")
 MEMORY = Operation("resident memory of the server", "MiB")
 KEEPER_MEMORY = Operation("resident memory of the log keeper", "MiB")
@@ -68,6 +73,11 @@ def log_cost(line_bytes: int) -> Operation:
     return Operation(
         f"  processor time, lines of {line_bytes} bytes", "ms/MB", 0.5 if line_bytes == 100 else None
     )
+
+
+def stream_cost(operation: Operation) -> Operation:
+    """Processor time of the server for what a stream carried."""
+    return Operation(f"  processor time, {operation.name}", "ms/MB")
 
 
 @dataclass(slots=True)
