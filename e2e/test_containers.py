@@ -14,6 +14,7 @@ import pytest
 from api.wire import criv1
 from e2e.harness.catalogue import configured
 from e2e.harness.cri import OWN_PID_NAMESPACE, refused
+from e2e.harness.eventually import eventually
 from e2e.harness.log_lines import joined
 from e2e.harness.push import push
 
@@ -102,7 +103,13 @@ async def test_status_tells_what_was_asked_and_what_runs(pod: Pod, node: Node) -
     ).image
     assert status.image_id in ("", image.id)
     info = await inspected(container)
-    assert Path(f"/proc/{info['pid']}/cmdline").read_bytes().startswith(b"sh\0-c\0")
+    command_line = Path(f"/proc/{info['pid']}/cmdline")
+    await eventually(
+        lambda: asyncio.to_thread(command_line.read_bytes),
+        lambda text: text.startswith(b"sh\0-c\0"),  # runc's own until it has given way to the program
+        "the program in the place of runc",
+        10,
+    )
     assert "runtimeSpec" in info
 
 

@@ -1,4 +1,4 @@
-"""Pulls by containerd's transfer service where it has one (that of 2.0 and later), and by the server itself where not."""
+"""Pulls by containerd's transfer service where it has one (2.0 and later), and by the server itself where not."""
 
 from __future__ import annotations
 
