@@ -19,6 +19,7 @@ from cri.app.config.configuration import Configuration
 from cri.app.embedded_layout import embedded_layout
 from cri.app.host_images import busybox_image, pause_image
 from e2e.harness.cri import Cri, connected
+from e2e.harness.eventually import eventually
 from e2e.harness.leftovers import traces
 from e2e.harness.node import short_directory
 from e2e.harness.server import answering, log_end
@@ -82,6 +83,14 @@ async def import_images(directory: Path) -> None:
     command = ("ctr", "--address", address, "--namespace", "k8s.io", "images", "import", str(archive))
     process = await asyncio.create_subprocess_exec(*command, stdout=asyncio.subprocess.DEVNULL)
     assert await process.wait() == 0
+    async with connected(str(directory / "cri-shim.sock")) as cri:
+
+        async def names() -> set[str]:
+            listed = (await cri.image.ListImages(criv1.ListImagesRequest())).images
+            return {name for image in listed for name in image.repo_tags}
+
+        # The server hears of what others import by events.
+        await eventually(names, lambda seen: images.keys() <= seen, "the imported images")
 
 
 def workloads(cri: Cri, directory: Path) -> Workloads:
