@@ -16,6 +16,7 @@ import structlog
 
 from api.containerd import Exit, ProcessStatus
 from api.containerd import errors as containerd_errors
+from cri.concurrency.finishing import finished
 from cri.container.exit import record_exit, record_loss
 from cri.container.signals import signal_number
 from cri.errors import DeadlineExceeded
@@ -51,7 +52,8 @@ async def stop_container(engine: Engine, container: Container, grace_seconds: fl
     if schedule is not None:
         schedule.shorten(kill_at)
     else:
-        schedule = await _begin(engine, container, kill_at, grace_seconds)
+        # To its end even if the caller leaves: a signal that was sent without a kill to follow would be half a stop.
+        schedule = await finished(_begin(engine, container, kill_at, grace_seconds))
     with stage("exit"):
         await _observe_exit(container, schedule)
 

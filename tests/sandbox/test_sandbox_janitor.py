@@ -260,7 +260,7 @@ async def test_a_failed_undo_step_brings_the_janitor(node: DoubleNode, monkeypat
         with pytest.raises(Exception, match="no such runtime"):
             await node.sandboxes.run(node.pod_config(), "")
         assert counted == ["remove snapshot"]
-        await until(lambda: all("sha256:" in key for key in node.containerd.leftovers().snapshots), 10)
+        await until(lambda: all("sha256:" in key for key in node.containerd.leftovers().snapshots), 30)
     finally:
         for end in ends:
             end()
