@@ -41,6 +41,7 @@ from cri.app.socket import remove_stale_socket, socket_path
 from cri.concurrency.supervision import Supervisor
 from cri.concurrency.together import all_of, together
 from cri.errors import CriError
+from cri.linux.service_manager import READY, STOPPING, tell
 from cri.observe import task_dump
 from cri.observe.admin import SOCKET_NAME, run_admin
 from cri.observe.exposition import serve_metrics
@@ -123,8 +124,10 @@ async def _run(configuration: Configuration, stopping: asyncio.Event, *, leave_n
             await _listen(server, path, configuration.grpc)
             supervisor.start("doctor", log_findings(configuration, client))
             log.info("serving", socket=str(path), sandboxes=len(assembly.on.engine.node.sandboxes))
+            tell(READY)
             await stopping.wait()
             log.info("stopping")
+            tell(STOPPING)
             assembly.on.events.close()
             await server.stop(DRAIN_SECONDS)
         path.unlink(missing_ok=True)

@@ -1,0 +1,28 @@
+"""Tells the service manager that started this process how it fares (sd_notify(3)): a datagram to $NOTIFY_SOCKET."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import socket
+from typing import Final
+
+READY: Final = "READY=1"
+STOPPING: Final = "STOPPING=1"
+
+
+def tell(state: str) -> bool:
+    """Send `state`; False where no service manager listens. A manager that does not take it is none of our troubles."""
+    address = os.environ.get("NOTIFY_SOCKET", "")
+    if not address.startswith(("/", "@")):
+        return False
+    if address.startswith("@"):  # the abstract namespace, whose names begin with a NUL byte
+        address = "\0" + address[1:]
+    with (
+        socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as sender,
+        contextlib.suppress(OSError),
+    ):
+        sender.settimeout(0)
+        sender.sendto(state.encode(), address)
+        return True
+    return False
