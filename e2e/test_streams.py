@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Sequence
 
     from e2e.harness.cri import Cri
+    from e2e.harness.node import Node
     from e2e.harness.workload import Container, Pod, Workloads
 
 SUCCESS = "Success"
@@ -379,3 +380,16 @@ async def test_port_forward_on_the_hosts_network(workloads: Workloads) -> None:
         async with SpdyClient.connect(await port_forward_url(pod), "portforward.k8s.io") as client:
             _, data = await open_pair(client, port, 0)
             assert await client.content(data) == b"host"
+
+
+@pytest.mark.cri_shim_only
+@pytest.mark.parametrize("end", ["stop", "kill"])
+async def test_the_servers_end_ends_its_execs(node: Node, container: Container, end: str) -> None:
+    """containerd's plugin leaves such processes behind."""
+    url = await exec_url(container, "sh", "-c", "echo on; sleep 8642", stdout=True)
+    async with connected(url, ("error", "stdout")) as (client, ids):
+        await client.until(lambda: client.received[ids["stdout"]] == b"on\n")
+        await getattr(node.server, end)()
+        await client.until(lambda: client.closed)
+    await node.server.start()
+    await container.until_process("sleep 8642", runs=False)
