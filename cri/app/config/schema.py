@@ -42,8 +42,11 @@ class GrpcSection:
         metadata=meaning("Largest answer in bytes; long lists on big nodes need it.", lowest=MEBIBYTE),
     )
     max_concurrent_rpcs: int = field(
-        default=1000,
-        metadata=meaning("Our own. Calls at a time; more are refused as RESOURCE_EXHAUSTED.", lowest=16),
+        default=4096,
+        metadata=meaning(
+            "Our own. Calls at a time, watchers of events among them; more are refused as RESOURCE_EXHAUSTED.",
+            lowest=16,
+        ),
     )
 
 
