@@ -41,9 +41,17 @@ LONGEST_PAUSE_SECONDS = 30.0
 
 
 async def record_exit(engine: Engine, container: Container, exit_: Exit) -> None:
-    """Bring `container` to EXITED after its process ended. Idempotent; waits for a start that is under way."""
+    """Bring `container` to EXITED after its process ended. Idempotent; waits for a start that is under way.
+
+    A process that never became the container's concerns it not: when a server is killed in the middle of a start,
+    containerd undoes the task a moment later, and the container is as if it had not been tried.
+    """
     async with container.lock:
-        if container.status.phase is Phase.EXITED:
+        if container.status.phase is Phase.EXITED or _anothers(container, exit_):
+            return
+        if container.status.phase is Phase.CREATED:
+            log.info("a start that was cut off has been undone", container=container.id)
+            await delete_task(engine, container)
             return
         oom_killed = _oom_killed(container, exit_.status)
         status = container.status.exited(exit_.status, exit_.at, oom_killed=oom_killed)
@@ -124,6 +132,12 @@ async def _drain(engine: Engine, container: Container) -> None:
         await engine.keeper.release(container.id)
     except CriError as error:  # without a keeper nobody writes, and the exit is no less an exit
         log.error("the end of a log may be missing", container=container.id, error=error.message)
+
+
+def _anothers(container: Container, exit_: Exit) -> bool:
+    """Whether the exit is that of a process before the one that runs now."""
+    known = container.status.phase is Phase.RUNNING and container.status.pid and exit_.pid
+    return bool(known) and exit_.pid != container.status.pid
 
 
 def _oom_killed(container: Container, exit_status: int) -> bool:

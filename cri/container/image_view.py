@@ -20,6 +20,11 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 LEASE_SECONDS = 300.0
+PURPOSE_LABEL = "cri-shim.io/purpose"
+PURPOSE = "view"
+SERVER_LABEL = "cri-shim.io/server"
+SERVER = secrets.token_hex(8)
+"""This process: a view that another one made was left by a server that died."""
 
 
 async def look_into(client: Client, snapshotter: str, chain_id: str, look: Callable[[Path], T]) -> T:
@@ -28,7 +33,8 @@ async def look_into(client: Client, snapshotter: str, chain_id: str, look: Calla
     Raises NotFound (containerd's) if the image is not unpacked, OSError if its snapshot cannot be mounted.
     """
     key = f"cri-shim-view-{secrets.token_hex(8)}"
-    async with client.leases.hold(expires_in=LEASE_SECONDS) as leased:
+    labels = {PURPOSE_LABEL: PURPOSE, SERVER_LABEL: SERVER}
+    async with client.leases.hold(labels=labels, expires_in=LEASE_SECONDS) as leased:
         snapshots = leased.snapshots(snapshotter)
         mounts = await snapshots.view(key, chain_id)
         try:

@@ -9,6 +9,7 @@ leaves the container EXITED with code 128 and reason StartError; kubelet then re
 
 from __future__ import annotations
 
+import asyncio
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -41,6 +42,8 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger(__name__)
 
+CREATE_ATTEMPTS = 4
+FIRST_PAUSE_SECONDS = 0.05
 SETTLE_SECONDS = 60.0
 """How long a failed start may take to undo itself before its caller is answered."""
 
@@ -103,7 +106,7 @@ async def _start(engine: Engine, container: Container) -> None:
         container.task_deleted.clear()
         options = task_options(handler, sandbox.config)
         async with root_mounts(engine.paths, sandbox, handler, container.id, mounts) as root:
-            pid = await _create_task(engine, container, followed, stdin, root, options)
+            pid = await _create_task_anew(engine, container, followed, stdin, root, options)
         container.oom = OomCounter.of(pid)
     running = container.status.running(pid, time.time_ns())
     with stage("task-start"):
@@ -114,6 +117,28 @@ async def _start(engine: Engine, container: Container) -> None:
     container.status = running
     engine.node.changes.container(ChangeKind.STARTED, container)
     log.info("container started", container=container.id, pid=pid)
+
+
+async def _create_task_anew(
+    engine: Engine,
+    container: Container,
+    followed: Followed,
+    stdin: Path | None,
+    mounts: Sequence[Mount],
+    options: TypedValue | None,
+) -> int:
+    """Create the task; remains of an attempt that a killed server, or a killed containerd, has left give way first."""
+    for attempt in range(CREATE_ATTEMPTS):
+        try:
+            return await _create_task(engine, container, followed, stdin, mounts, options)
+        except containerd_errors.AlreadyExists as error:
+            log.warning(
+                "an earlier task is in the way, removing it", container=container.id, error=str(error)
+            )
+            await kill_and_delete(engine, container)
+            container.task_deleted.clear()
+            await asyncio.sleep(FIRST_PAUSE_SECONDS * 2**attempt)
+    return await _create_task(engine, container, followed, stdin, mounts, options)
 
 
 async def _create_task(

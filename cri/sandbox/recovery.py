@@ -168,6 +168,14 @@ def _restore_sandbox(engine: Engine, found: RecoveredSandbox) -> Sandbox:
         if not found.stale_task:
             sandbox.task_deleted.set()
     engine.node.add_sandbox(sandbox)
+    if not found.ready:
+        log.info(
+            "sandbox is not ready",
+            sandbox=sandbox.id,
+            process=found.pid or ("ended" if found.stale_task else "none"),
+            namespace="gone" if found.namespace_gone else "pinned",
+            half_made=found.half_made,
+        )
     return sandbox
 
 

@@ -29,9 +29,10 @@ from cri.linux.cgroups import OomCounter
 from cri.sandbox import network
 from cri.sandbox.process import delete_task as delete_sandbox_task
 from cri.sandbox.remove import remove_sandbox
+from cri.state.changes import ChangeKind
 from cri.state.container_status import Phase
 from cri.state.deletion import ensure_deleted
-from cri.state.recovery import ALIVE
+from cri.state.recovery import ALIVE, CUT_OFF
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -149,12 +150,26 @@ class Settlement:
             )
         elif task.status is ProcessStatus.STOPPED:
             await record_exit(self._engine, container, Exit(task.pid, task.exit_status, task.exited_at))
+        elif task.status is ProcessStatus.CREATED:
+            await self._cut_off(container)
         elif task.status in ALIVE:
             async with container.lock:
                 if container.status.phase is Phase.CREATED:
                     container.status = container.status.starting().running(task.pid, time.time_ns())
                 container.status = replace(container.status, pid=task.pid)
                 container.oom = OomCounter.of(task.pid)
+
+    async def _cut_off(self, container: Container) -> None:
+        """Its start did not get to the end, and nobody will come back for the task."""
+        async with container.lock:
+            if container.status.phase is Phase.EXITED:
+                return
+            begun = replace(container.status, phase=Phase.STARTING, started_at=0)
+            container.status = begun.start_failed(time.time_ns(), CUT_OFF)
+            container.exited.set()
+            self._engine.node.changes.container(ChangeKind.STOPPED, container)
+            await store_status(self._engine, container, container.stored)
+            await kill_and_delete(self._engine, container)
 
     async def _ask_for_sandbox(self, sandbox: Sandbox) -> None:
         task = await self._answer_of(sandbox.id)

@@ -4,7 +4,7 @@
     ---------------------      ------------------      -------
     created                    none                    created, as it was; half-made if its snapshot is not there either
     created or running         running                 running: it never noticed
-    created                    created                 the start was cut off: StartError, task to be deleted
+    created or running         created                 the start was cut off: StartError, task to be deleted
     created or running         stopped                 exited with the task's code and time, which are recorded now
     running                    none                    lost: exited with 255, Unknown (a reboot, or a removed task)
     created or running         unknown                 as recorded; its shim did not answer in time and is asked again
@@ -44,6 +44,7 @@ if TYPE_CHECKING:
 
 ALIVE = frozenset({ProcessStatus.RUNNING, ProcessStatus.PAUSED, ProcessStatus.PAUSING})
 SIGKILL_STATUS = 137
+CUT_OFF = "the runtime was stopped while it started the container"
 
 _ID = re.compile(r"[0-9a-f]{64}")
 
@@ -233,6 +234,7 @@ def _status(stored: ContainerStatus, task: Process | None, now: int, *, oom_kill
             else stored
         )
         return begun.exited(task.exit_status, task.exited_at or now, oom_killed=oom_killed)
-    if stored.phase is Phase.CREATED:
-        return stored.starting().start_failed(now, "the runtime was stopped while it started the container")
+    if task.status is ProcessStatus.CREATED:  # the record may say running: that is written beside the start
+        begun = replace(stored, phase=Phase.STARTING, started_at=0)
+        return begun.start_failed(now, CUT_OFF)
     return stored.lost(now, f"containerd reports the container's process as {task.status.name.lower()}")

@@ -5,7 +5,9 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 
-PLUGIN_SECONDS = 8
+from e2e.harness.patience import patiently
+
+PLUGIN_SECONDS = int(patiently(8))
 """When a CNI plugin that hangs is given up: sooner than by default, so that a test need not wait for long."""
 UNCLAIMED_SECONDS = 4
 """When a pod or container is removed whose caller had left before it was made, likewise."""

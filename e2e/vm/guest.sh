@@ -2,6 +2,7 @@
 # In the virtual machine: run the tests, say how they ended. The last line is what run.sh looks for.
 set -uo pipefail
 export PATH=/project/vm-bin:/opt/venv/bin:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
+export PYTHONPATH=/project
 export HOME=/root LANG=C.UTF-8 XDG_CACHE_HOME=/root/.cache
 export E2E_PATIENCE=10
 # The console would fold and colour.

@@ -50,6 +50,10 @@ if program=$(command -v critest); then
   packages=${XDG_CACHE_HOME:-$HOME/.cache}/cri-shim/critest
   [[ ! -d $packages ]] || cp -r "$packages" "$work/project/vm-cache/critest"
 fi
+# The server reads its version from the metadata of an installed package.
+mkdir "$work/project/cri_shim.dist-info"
+version=$(sed -n 's/^version = "\(.*\)"$/\1/p' pyproject.toml)
+printf 'Metadata-Version: 2.1\nName: cri-shim\nVersion: %s\n' "$version" > "$work/project/cri_shim.dist-info/METADATA"
 printf '%s\n' "$@" > "$work/project/vm-arguments"
 # Emulated, the compiling alone would take a minute at each start.
 .venv/bin/python -m compileall -q "$work/project" > /dev/null || true

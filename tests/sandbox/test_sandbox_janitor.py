@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from api.containerd import SPEC_TYPE_URL, TypedValue
 from api.containerd import Container as ContainerdContainer
 from cri.concurrency.undo import UndoStack, watch_leftovers
+from cri.container.image_view import PURPOSE, PURPOSE_LABEL, SERVER, SERVER_LABEL
 from cri.errors import Unavailable
 from cri.linux.mounts import is_mount_point
 from cri.linux.namespaces import create_network_namespace, is_namespace
@@ -54,7 +55,7 @@ def test_what_has_a_record_is_never_removed(kind: Kind, group: str, alive: bool)
     """Whatever the index knows or does not know: a record in containerd keeps its things."""
     owners = replace(NOBODY, **{group: frozenset({GONE})})
     found = leftovers([Thing(kind, "name", GONE, alive=alive)], owners)
-    if group == "records" and kind is not Kind.FOLLOWED_LOG:
+    if group == "records" and kind not in (Kind.FOLLOWED_LOG, Kind.LEASE):
         assert not found
     assert all(each.remedy is Remedy.REPORT for each in found if alive and kind is not Kind.FOLLOWED_LOG)
 
@@ -148,6 +149,18 @@ async def test_everything_of_a_vanished_pod_goes(node: DoubleNode):
     assert not is_mount_point(paths.shared_memory(GONE))
     assert await node.janitor.look() == ()
     node.assert_nothing_left()
+
+
+async def test_the_views_of_a_killed_server_go(node: DoubleNode):
+    theirs = {PURPOSE_LABEL: PURPOSE, SERVER_LABEL: "killed"}
+    await node.client.leases.create("theirs", theirs)
+    await node.client.leases.create("ours", {**theirs, SERVER_LABEL: SERVER})
+    await node.client.leases.create("somebody's")
+    swept = await node.janitor.sweep()
+    assert [each.name for each in swept.removed] == ["theirs"]
+    assert sorted(node.containerd.leftovers().leases) == ["ours", "somebody's"]
+    for lease in ("ours", "somebody's"):
+        await node.client.leases.delete(lease)
 
 
 async def test_a_container_without_its_sandbox_goes(node: DoubleNode):

@@ -207,3 +207,36 @@ def reboot(node: DoubleNode) -> None:
     for sandbox in node.node.sandboxes:
         unmount(paths.network_namespace(sandbox.id))
         unmount(paths.shared_memory(sandbox.id))
+
+
+def task_exit(container: str, pid: int) -> event_types_pb2.TaskExit:
+    return event_types_pb2.TaskExit(container_id=container, id=container, pid=pid, exit_status=137)
+
+
+async def test_the_end_of_a_task_that_was_never_started_is_not_the_containers(node: DoubleNode):
+    """containerd undoes a Tasks.Create whose caller was killed, and tells of it when the next server listens."""
+    pod = await node.sandboxes.run(node.pod_config(), "")
+    container = await node.containers.create(pod, node.container_config())
+    node.containerd.exchange.publish("k8s.io", "/tasks/exit", task_exit(container, 4711))
+    await until(lambda: "Tasks.Delete" in node.containerd.methods())
+    await node.settled()
+    assert node.containers.get(container).status.phase is Phase.CREATED
+    await node.containers.start(container)
+    assert node.containers.get(container).running
+
+
+async def test_the_end_of_an_earlier_process_is_not_that_of_the_present_one(node: DoubleNode):
+    _, container = await node.running()
+    node.containerd.exchange.publish("k8s.io", "/tasks/exit", task_exit(container, 4711))
+    await asyncio.sleep(0.05)
+    await node.settled()
+    assert node.containers.get(container).running
+
+
+async def test_a_task_that_an_earlier_server_left_gives_way(node: DoubleNode):
+    pod = await node.sandboxes.run(node.pod_config(), "")
+    container = await node.containers.create(pod, node.container_config())
+    await node.client.tasks.create(container, mounts=[])
+    await node.containers.start(container)
+    assert node.containers.get(container).running
+    assert node.containers.get(container).status.pid == node.containerd.process(container).pid

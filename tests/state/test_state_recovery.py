@@ -98,9 +98,11 @@ def test_a_created_record_without_a_task_is_as_it_was():
     assert (found.status, found.changed, found.stale_task) == (CREATED, False, False)
 
 
-def test_a_start_that_was_cut_off_failed():
-    found = recovered(CREATED, task(ProcessStatus.CREATED))
+@pytest.mark.parametrize("stored", [CREATED, RUNNING], ids=["created", "running, written beside the start"])
+def test_a_start_that_was_cut_off_failed(stored):
+    found = recovered(stored, task(ProcessStatus.CREATED))
     assert (found.status.phase, found.status.reason, found.stale_task) == (Phase.EXITED, "StartError", True)
+    assert (found.status.exit_code, found.status.started_at) == (128, 0)
 
 
 def test_what_had_ended_stays_as_recorded():

@@ -9,6 +9,7 @@ id-mapped layers            either is known
 CNI attachment              the sandbox is known, or has a record
 address reservation         the same; whose it is otherwise cannot be told: reported
 snapshot                    a record has its key, or a lease holds it
+lease                       its server lives; with it goes what it holds
 task                        a record has its id; without one containerd refuses to touch it: reported
 container                   its sandbox is known, or has a record; a running one is reported, for the kubelet to stop
 followed log                the container is known
@@ -74,6 +75,7 @@ OWNED: Mapping[Kind, Callable[[Thing, Owners], bool]] = {
     Kind.ATTACHMENT: _of_sandbox,
     Kind.RESERVATION: _of_sandbox,
     Kind.SNAPSHOT: _held_snapshot,
+    Kind.LEASE: lambda thing, owners: thing.owner in owners.servers,
     Kind.TASK: lambda thing, owners: thing.owner in owners.records,
     Kind.CONTAINER: _of_sandbox,
     Kind.FOLLOWED_LOG: lambda thing, owners: thing.owner in owners.containers,
@@ -89,6 +91,7 @@ REASONS: Mapping[Kind, tuple[str, Remedy]] = {
         Remedy.REPORT,
     ),
     Kind.SNAPSHOT: ("no container has it", Remedy.REMOVE),
+    Kind.LEASE: ("the server that took it is gone", Remedy.REMOVE),
     Kind.TASK: ("it has no record; end its shim", Remedy.REPORT),
     Kind.CONTAINER: ("its sandbox is gone", Remedy.REMOVE),
     Kind.FOLLOWED_LOG: ("the container is gone", Remedy.REMOVE),

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 from api.containerd import errors as containerd_errors
 from cri.concurrency.together import all_of, together
+from cri.container.image_view import PURPOSE, PURPOSE_LABEL, SERVER, SERVER_LABEL
 from cri.errors import CriError
 from cri.sandbox.janitor.values import Kind, Owners, Thing
 from cri.state.container_status import Phase
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
     from pathlib import Path
 
-    from api.containerd import Client
+    from api.containerd import Client, Lease
     from api.containerd import Container as ContainerdContainer
     from cri.container.engine import Engine
     from cri.network.attachment import Attachment
@@ -41,15 +42,17 @@ async def observe(pods: PodEngine) -> tuple[list[Thing], Owners]:
     attachments = await _attachments(pods)
     in_containerd, records = await _things_in_containerd(engine)
     logs = await _followed_logs(engine)
-    leased = await _leased_snapshots(engine.client)
+    leases = await engine.client.leases.list()
+    leased = await _leased_snapshots(engine.client, leases)
     owners = Owners(
         sandboxes=engine.node.sandbox_names.holders,
         containers=engine.node.container_names.holders,
         records=frozenset(record.id for record in records),
+        servers=frozenset({SERVER}),
         leased_snapshots=leased,
         quarantined=dict(engine.node.quarantined),
     )
-    return [*on_disk, *attachments, *in_containerd, *logs], owners
+    return [*on_disk, *attachments, *in_containerd, *_leases(leases), *logs], owners
 
 
 def things_on_disk(paths: NodePaths) -> list[Thing]:
@@ -168,9 +171,16 @@ async def _followed_logs(engine: Engine) -> list[Thing]:
     return [Thing(Kind.FOLLOWED_LOG, container_id, container_id) for container_id in followed]
 
 
-async def _leased_snapshots(client: Client) -> frozenset[str]:
+def _leases(leases: Iterable[Lease]) -> Iterator[Thing]:
+    """Those of views; the leases of pulls are the image store's."""
+    for lease in leases:
+        if lease.labels.get(PURPOSE_LABEL) == PURPOSE:
+            yield Thing(Kind.LEASE, lease.id, lease.labels.get(SERVER_LABEL, ""), lease.created_at)
+
+
+async def _leased_snapshots(client: Client, leases: Iterable[Lease]) -> frozenset[str]:
     held: set[str] = set()
-    for lease in await client.leases.list():
+    for lease in leases:
         with contextlib.suppress(containerd_errors.NotFound):
             for resource in await client.leases.resources(lease.id):
                 kind, _, snapshotter = resource.type.partition("/")

@@ -86,6 +86,10 @@ async def _snapshot(pods: PodEngine, leftover: Leftover) -> None:
     await ensure_deleted(pods.engine.client.snapshots(snapshotter).remove(key))
 
 
+async def _lease(pods: PodEngine, leftover: Leftover) -> None:
+    await ensure_deleted(pods.engine.client.leases.delete(leftover.name, sync=True))
+
+
 async def _container(pods: PodEngine, leftover: Leftover) -> None:
     container = pods.engine.node.containers.find(leftover.name)
     if container is not None:
@@ -107,6 +111,7 @@ REMEDIES: Mapping[Kind, Callable[[PodEngine, Leftover], Awaitable[None]]] = {
     Kind.CONTAINER_FILES: _container_files,
     Kind.LAYERS: _layers,
     Kind.SNAPSHOT: _snapshot,
+    Kind.LEASE: _lease,
     Kind.CONTAINER: _container,
     Kind.FOLLOWED_LOG: _followed_log,
 }

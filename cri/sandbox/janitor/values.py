@@ -16,6 +16,7 @@ class Kind(Enum):
     ATTACHMENT = "CNI attachment"
     RESERVATION = "address reservation"
     SNAPSHOT = "snapshot"
+    LEASE = "lease"
     TASK = "task"
     CONTAINER = "container"
     FOLLOWED_LOG = "followed log"
@@ -54,6 +55,8 @@ class Owners:
     containers: frozenset[str]
     records: frozenset[str]
     """Ids of all container records in containerd, whoever made them."""
+    servers: frozenset[str] = frozenset()
+    """Servers that are alive: this one."""
     leased_snapshots: frozenset[str] = frozenset()
     quarantined: dict[str, str] = field(default_factory=dict)
     """Reason by id of records that cannot be used."""
