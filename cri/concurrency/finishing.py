@@ -17,9 +17,9 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 
-async def finished(work: Coroutine[object, object, T]) -> T:
-    """Run `work` to its end; a caller who is cancelled meanwhile hears of it after."""
-    task = asyncio.get_running_loop().create_task(work)
+async def finished(work: Coroutine[object, object, T], name: str | None = None) -> T:
+    """Run `work` to its end, in a task called `name`; a caller who is cancelled meanwhile hears of it after."""
+    task = asyncio.get_running_loop().create_task(work, name=name)
     cancelled: asyncio.CancelledError | None = None
     while not task.done():
         try:

@@ -10,11 +10,11 @@ samplers, the event stream); it is restarted with a growing pause and each death
 from __future__ import annotations
 
 import asyncio
-import contextlib
 from typing import TYPE_CHECKING, Self, TypeVar
 
 import structlog
 
+from cri.concurrency.finishing import finished
 from cri.concurrency.together import first_cause
 
 if TYPE_CHECKING:
@@ -122,19 +122,4 @@ async def shielded(work: Coroutine[object, object, T], name: str, deadline_secon
     For clean-up that must not be cut short. Raises TimeoutError when the deadline (of its own, not the
     caller's) passes, after cancelling `work`.
     """
-    task = asyncio.get_running_loop().create_task(asyncio.wait_for(work, deadline_seconds), name=name)
-    cancelled: asyncio.CancelledError | None = None
-    while not task.done():
-        try:
-            await asyncio.shield(task)
-        except asyncio.CancelledError as error:
-            if task.cancelled():
-                raise
-            cancelled = error
-        except Exception:  # noqa: BLE001 - raised by task.result() below
-            break
-    if cancelled is not None:
-        with contextlib.suppress(Exception):
-            task.result()
-        raise cancelled
-    return task.result()
+    return await finished(asyncio.wait_for(work, deadline_seconds), name)
