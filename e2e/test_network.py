@@ -140,7 +140,11 @@ async def test_plugins_are_told_the_pod_and_its_ports(
         ):
             pod = await workloads.pod(
                 "told",
-                ports=[criv1.PortMapping(protocol=criv1.UDP, container_port=53, host_port=10053)],
+                ports=[
+                    criv1.PortMapping(
+                        protocol=criv1.UDP, container_port=53, host_port=10053, host_ip="127.0.0.1"
+                    )
+                ],
                 dns=criv1.DNSConfig(servers=["10.1.1.1"], searches=["a.example"], options=["ndots:2"]),
                 annotations={
                     "kubernetes.io/ingress-bandwidth": "1M",
@@ -158,6 +162,7 @@ async def test_plugins_are_told_the_pod_and_its_ports(
     runtime = any_case(added["configuration"]["runtimeConfig"])
     [mapping] = runtime["portmappings"]
     assert (mapping["hostport"], mapping["containerport"], mapping["protocol"]) == (10053, 53, "udp")
+    assert mapping["hostip"] == "127.0.0.1"
     assert (runtime["bandwidth"]["ingressrate"], runtime["bandwidth"]["egressrate"]) == (1_000_000, 2_000_000)
     assert runtime["dns"] == {"servers": ["10.1.1.1"], "searches": ["a.example"], "options": ["ndots:2"]}
     [deleted, *_] = recorded(journal, "DEL")

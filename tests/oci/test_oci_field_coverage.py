@@ -5,7 +5,7 @@ A field that is new in the protocol and missing here fails, and so does a row wh
 
 from __future__ import annotations
 
-import re
+import ast
 from pathlib import Path
 
 from api.wire import criv1
@@ -189,7 +189,28 @@ def test_every_field_has_a_row():
 
 def test_every_row_names_a_test():
     for field, reference in COVERED.items():
-        path, _, name = reference.partition("::")
-        file = ROOT / path if "/" in path else ROOT / "tests" / "oci" / path
-        found = re.search(rf"def {name}\(", file.read_text()) if file.exists() else None
-        assert found, f"{field}: there is no {reference}"
+        file, name = located(reference)
+        assert file.exists(), f"{field}: there is no {file}"
+        names = {
+            node.name
+            for node in ast.walk(ast.parse(file.read_text()))
+            if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
+        }
+        assert name in names, f"{field}: there is no {reference}"
+
+
+def test_every_named_test_has_to_do_with_its_field():
+    """The field is spelt out beside the test, or in what builds configurations for it."""
+    for field, reference in COVERED.items():
+        file, _ = located(reference)
+        builder = (
+            ROOT / "e2e/harness/cri.py" if file.is_relative_to(ROOT / "e2e") else file.parent / "conftest.py"
+        )
+        spelt = file.read_text() + builder.read_text()
+        assert field.partition(".")[2] in spelt, f"{field}: {reference} does not mention it"
+
+
+def located(reference: str) -> tuple[Path, str]:
+    """The file and the name of a test."""
+    path, _, name = reference.partition("::")
+    return ROOT / path if "/" in path else ROOT / "tests" / "oci" / path, name
