@@ -38,10 +38,11 @@ from cri.app.observation import (
     watch_operations,
 )
 from cri.app.socket import remove_stale_socket, socket_path
+from cri.app.watchdog import keep_alive
 from cri.concurrency.supervision import Supervisor
 from cri.concurrency.together import all_of, together
 from cri.errors import CriError
-from cri.linux.service_manager import READY, STOPPING, tell
+from cri.linux.service_manager import READY, STOPPING, tell, watchdog_seconds
 from cri.observe import task_dump
 from cri.observe.admin import SOCKET_NAME, run_admin
 from cri.observe.exposition import serve_metrics
@@ -125,6 +126,8 @@ async def _run(configuration: Configuration, stopping: asyncio.Event, *, leave_n
             supervisor.start("doctor", log_findings(configuration, client))
             log.info("serving", socket=str(path), sandboxes=len(assembly.on.engine.node.sandboxes))
             tell(READY)
+            if (patience := watchdog_seconds()) is not None:
+                supervisor.keep("watchdog", lambda: keep_alive(path, patience))
             await stopping.wait()
             log.info("stopping")
             tell(STOPPING)

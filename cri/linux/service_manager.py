@@ -9,6 +9,19 @@ from typing import Final
 
 READY: Final = "READY=1"
 STOPPING: Final = "STOPPING=1"
+ALIVE: Final = "WATCHDOG=1"
+
+
+def watchdog_seconds() -> float | None:
+    """How long the manager waits for a sign of life before it ends this process (sd_watchdog_enabled(3)).
+
+    None where it does not wait, or waits for another process.
+    """
+    pid = os.environ.get("WATCHDOG_PID", "")
+    microseconds = os.environ.get("WATCHDOG_USEC", "")
+    if not microseconds.isdecimal() or (pid and pid != str(os.getpid())):
+        return None
+    return int(microseconds) / 1e6 or None
 
 
 def tell(state: str) -> bool:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import socket
 
 import pytest
 
-from cri.linux.service_manager import READY, tell
+from cri.linux.service_manager import READY, tell, watchdog_seconds
 
 
 @pytest.mark.parametrize("abstract", [False, True])
@@ -24,3 +25,20 @@ def test_the_manager_hears(tmp_path, monkeypatch, abstract):
 def test_without_a_manager_nothing_happens(monkeypatch, address):
     monkeypatch.setenv("NOTIFY_SOCKET", address)
     assert not tell(READY)
+
+
+@pytest.mark.parametrize(
+    ("pid", "microseconds", "seconds"),
+    [
+        ("", "30000000", 30.0),
+        (str(os.getpid()), "500000", 0.5),
+        ("1", "30000000", None),
+        ("", "", None),
+        ("", "0", None),
+        ("", "soon", None),
+    ],
+)
+def test_the_watchdog_is_for_the_process_that_the_manager_names(monkeypatch, pid, microseconds, seconds):
+    monkeypatch.setenv("WATCHDOG_PID", pid)
+    monkeypatch.setenv("WATCHDOG_USEC", microseconds)
+    assert watchdog_seconds() == seconds
