@@ -222,6 +222,19 @@ async def test_privileged_containers_have_everything(privileged_pod: Pod) -> Non
     assert "/proc/kcore" not in masked.splitlines()
 
 
+@pytest.mark.skipif(cgroup_version() == 1, reason="for the unified tree, which is one for the whole machine")
+async def test_privileged_containers_leave_the_hosts_cgroup_options_alone(privileged_pod: Pod) -> None:
+    before = unified_options()
+    await privileged_pod.sleeper(security=Security(privileged=True))
+    assert unified_options() == before
+
+
+def unified_options() -> set[str]:
+    """The options of the file system at /sys/fs/cgroup."""
+    lines = [line.split() for line in Path("/proc/self/mountinfo").read_text().splitlines()]
+    return next(set(fields[-1].split(",")) for fields in lines if fields[4] == "/sys/fs/cgroup")
+
+
 async def test_other_containers_have_a_read_only_kernel(pod: Pod) -> None:
     paths = ["/proc/kcore", "/proc/keys"]
     security = Security(masked_paths=paths, readonly_paths=["/proc/sys"], namespace_options=OWN_PID_NAMESPACE)

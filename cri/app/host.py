@@ -38,7 +38,7 @@ def detect_host() -> HostFacts:
         memory_nodes=_set(_read(Path("/sys/devices/system/node/online")) or "0"),
         user_namespaces=_read(Path("/proc/sys/user/max_user_namespaces")) not in ("", "0"),
         in_user_namespace=_in_user_namespace(),
-        cgroup_mount_options=(),
+        cgroup_mount_options=cgroups.unified_options(),
     )
 
 

@@ -29,6 +29,12 @@ def controllers() -> frozenset[str]:
     return frozenset(_hierarchies()) - {"", "name=systemd"}
 
 
+def unified_options() -> tuple[str, ...]:
+    """The options of version 2's file system, of which there is one for the whole machine; none on version 1."""
+    unified = _hierarchies().get("") if version() == 2 else None
+    return () if unified is None else tuple(unified.super_options.split(","))
+
+
 def cgroup_of(pid: int) -> dict[str, Path]:
     """The directory of a process's cgroup by controller; on version 2 the one key is the empty string.
 

@@ -59,3 +59,14 @@ def test_a_mount_that_shows_a_part_of_the_tree():
     assert cgroups._below(part, "/docker/abc") == Path("/sys/fs/cgroup/memory")
     whole = _parse("1 2 0:3 / /sys/fs/cgroup rw - cgroup2 cgroup2 rw\n")
     assert cgroups._below(whole, "/kubepods/pod") == Path("/sys/fs/cgroup/kubepods/pod")
+
+
+def test_the_options_of_the_unified_tree(monkeypatch):
+    line = (
+        "1 2 0:3 / /sys/fs/cgroup rw,nosuid shared:9 - cgroup2 cgroup2 rw,nsdelegate,memory_recursiveprot\n"
+    )
+    monkeypatch.setattr(cgroups, "_hierarchies", lambda: {"": _parse(line)})
+    monkeypatch.setattr(cgroups, "version", lambda: 2)
+    assert cgroups.unified_options() == ("rw", "nsdelegate", "memory_recursiveprot")
+    monkeypatch.setattr(cgroups, "version", lambda: 1)
+    assert cgroups.unified_options() == (), "a hybrid's tree is not what containers are given"
