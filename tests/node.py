@@ -228,7 +228,7 @@ class DoubleNode:
 
     def assert_nothing_left(self) -> None:
         left = self.containerd.leftovers()
-        held = (left.containers, left.tasks, left.execs, left.leases, left.ingests)
+        held = (left.containers, left.tasks, left.execs, left.leases, left.ingests, left.shims)
         assert not any(held), f"containerd still holds {held}"
         active = [key for key in left.snapshots if "sha256:" not in key]
         assert not active, f"snapshots are left: {active}"

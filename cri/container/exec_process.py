@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Self
 
 import structlog
 
-from api.containerd import PROCESS_TYPE_URL, Exit, TypedValue
+from api.containerd import PROCESS_TYPE_URL, Exit, ProcessStatus, TypedValue
 from api.containerd import errors as containerd_errors
 from cri.concurrency.supervision import shielded
 from cri.container.exec_fifos import exec_directory
@@ -107,10 +107,20 @@ class ExecProcess:
                 terminal=request.terminal,
             )
             self.pid = await tasks.start(self._container.id, self.id)
-        except containerd_errors.NotFound as error:
-            raise FailedPrecondition(
-                f"{self._container} ended before the command could be started"
-            ) from error
+        except (containerd_errors.NotFound, containerd_errors.Unknown) as error:
+            if not await self._container_lives():
+                raise FailedPrecondition(
+                    f"{self._container} ended before the command could be started"
+                ) from error
+            raise
+
+    async def _container_lives(self) -> bool:
+        """Asked when a command could not be started: the shim calls many things unknown, an ended init among them."""
+        try:
+            task = await self._engine.client.tasks.get(self._container.id)
+        except containerd_errors.NotFound:
+            return False
+        return task.status is not ProcessStatus.STOPPED
 
     async def exit(self) -> Exit:
         """How it ended, once it has; any number of waiters."""

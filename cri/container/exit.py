@@ -66,7 +66,7 @@ async def record_loss(engine: Engine, container: Container, finished_at: int, me
     async with container.lock:
         if container.status.phase is not Phase.EXITED:
             await _settle(engine, container, container.status.lost(finished_at, message))
-    container.task_deleted.set()
+    await delete_task(engine, container)  # its shim may live on without it
 
 
 async def delete_task(engine: Engine, container: Container) -> None:

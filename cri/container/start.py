@@ -42,8 +42,10 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger(__name__)
 
-CREATE_ATTEMPTS = 4
+CREATE_ATTEMPTS = 6
 FIRST_PAUSE_SECONDS = 0.05
+BUNDLE_IN_THE_WAY = "file exists"
+"""containerd's words (those of mkdir(2)) while it still removes the bundle of an attempt that was broken off."""
 SETTLE_SECONDS = 60.0
 """How long a failed start may take to undo itself before its caller is answered."""
 
@@ -131,7 +133,9 @@ async def _create_task_anew(
     for attempt in range(CREATE_ATTEMPTS):
         try:
             return await _create_task(engine, container, followed, stdin, mounts, options)
-        except containerd_errors.AlreadyExists as error:
+        except (containerd_errors.AlreadyExists, containerd_errors.Unknown) as error:
+            if not _in_the_way(error):
+                raise
             log.warning(
                 "an earlier task is in the way, removing it", container=container.id, error=str(error)
             )
@@ -139,6 +143,10 @@ async def _create_task_anew(
             container.task_deleted.clear()
             await asyncio.sleep(FIRST_PAUSE_SECONDS * 2**attempt)
     return await _create_task(engine, container, followed, stdin, mounts, options)
+
+
+def _in_the_way(error: containerd_errors.ContainerdError) -> bool:
+    return isinstance(error, containerd_errors.AlreadyExists) or BUNDLE_IN_THE_WAY in str(error)
 
 
 async def _create_task(

@@ -165,8 +165,6 @@ def _restore_sandbox(engine: Engine, found: RecoveredSandbox) -> Sandbox:
     )
     if not found.pid and not found.unanswered:
         sandbox.ended.set()
-        if not found.stale_task:
-            sandbox.task_deleted.set()
     engine.node.add_sandbox(sandbox)
     if not found.ready:
         log.info(
@@ -196,7 +194,7 @@ def _restore_container(engine: Engine, found: RecoveredContainer) -> Container:
         container.oom = OomCounter.of(container.status.pid)
     elif found.status.phase is Phase.EXITED:
         container.exited.set()
-    if not container.running and not found.stale_task and not found.unanswered:
+    if container.status.phase is Phase.CREATED and not found.unanswered:
         container.task_deleted.set()
     engine.node.add_container(container)
     if found.changed and found.status.phase is Phase.EXITED:  # nobody was there to tell it when it happened

@@ -2,6 +2,10 @@
 
 Each piece of work holds the lock of its object, so an RPC waits for its own object only. Nothing here is fatal: what
 fails is logged and left to a later stop, removal or round of the janitor.
+
+The task of what has ended is deleted also when containerd lists none: the caller of Tasks.Delete may have been killed
+in mid-call. The shim has deleted the task then, but was not told to end, and only another Tasks.Delete tells it, for
+which the record must still be there.
 """
 
 from __future__ import annotations
@@ -69,7 +73,7 @@ class Settlement:
             start(f"undo half-made sandbox {short}", self._undo_sandbox(sandbox))
         elif found.unanswered:
             start(f"ask for sandbox {short}", self._ask_for_sandbox(sandbox))
-        elif found.stale_task:
+        elif not found.pid:
             start(f"delete sandbox task {short}", delete_sandbox_task(self._engine, sandbox))
         if found.address_held and not found.half_made:
             start(f"release addresses of {short}", self._release(sandbox))
@@ -83,7 +87,7 @@ class Settlement:
             start(f"undo half-made container {short}", self._undo_container(container))
         elif found.unanswered:
             start(f"ask for container {short}", self._ask_for_container(container))
-        elif found.changed or found.stale_task:
+        elif found.changed or found.stale_task or container.status.phase is Phase.EXITED:
             start(f"settle {short}", self._settle(container, found))
         for exec_id in abandoned_execs:
             start(f"end abandoned exec {exec_id[:13]}", end_abandoned_exec(self._engine, container, exec_id))
@@ -123,6 +127,7 @@ class Settlement:
             if found.changed:
                 await store_status(engine, container, container.stored)
             if not found.stale_task:
+                await delete_container_task(engine, container)
                 return
             task = await _task_of(engine, container.id)
             if task is None or task.status is ProcessStatus.STOPPED:

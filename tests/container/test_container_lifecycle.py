@@ -10,6 +10,7 @@ import grpc
 import pytest
 
 from api.wire import criv1
+from api.wire.containerd import process_pb2
 from cri.errors import AlreadyExists, FailedPrecondition, InvalidArgument, NotFound
 from cri.state.container_status import Phase
 from tests.double.containerd import until
@@ -241,6 +242,16 @@ async def test_exec_sync_in_a_container_that_does_not_run(node: DoubleNode):
     container = await node.containers.create(pod, node.container_config())
     with pytest.raises(FailedPrecondition, match="CONTAINER_CREATED"):
         await node.containers.exec_sync(container, ["true"], 1)
+
+
+async def test_exec_sync_in_a_container_that_has_just_ended(node: DoubleNode):
+    """containerd knows of the end before its event is here, and calls it unknown."""
+    _, container = await node.running()
+    node.containerd.process(container).status = process_pb2.STOPPED
+    with pytest.raises(FailedPrecondition, match="ended before the command"):
+        await node.containers.exec_sync(container, ["true"], 1)
+    node.containerd.process(container).status = process_pb2.RUNNING
+    node.containerd.process(container).exit(0)
 
 
 async def test_reopening_the_log_needs_a_running_container(node: DoubleNode):

@@ -71,6 +71,8 @@ class Leftovers:
     """Snapshotter, slash, key."""
     leases: tuple[str, ...] = ()
     ingests: tuple[str, ...] = ()
+    shims: tuple[str, ...] = ()
+    """Without a task."""
     images: tuple[str, ...] = ()
     content: tuple[str, ...] = ()
 
@@ -208,6 +210,15 @@ class ContainerdDouble:
         """Make calls of `method` take longer."""
         self._interceptor.faults.append(Fault(method, lambda: asyncio.sleep(seconds), times))
 
+    def break_off_delete(self, container_id: str, *, namespace: str = "k8s.io") -> None:
+        """What is left when the caller of Tasks.Delete is killed in mid-call.
+
+        The shim has deleted the task and is not told to end; another Tasks.Delete would tell it.
+        """
+        held = self.state.namespace(namespace)
+        held.tasks.pop(container_id).release()
+        held.empty_shims.add(container_id)
+
     def heal(self) -> None:
         """Forget all faults that were asked for; what hangs goes on hanging until released."""
         self._interceptor.faults.clear()
@@ -228,6 +239,7 @@ class ContainerdDouble:
             snapshots=tuple(f"{name}/{key}" for name, keys in held.snapshots.items() for key in keys),
             leases=tuple(held.leases),
             ingests=tuple(held.ingests),
+            shims=tuple(held.empty_shims),
             images=tuple(held.images),
             content=tuple(held.blobs),
         )

@@ -83,6 +83,8 @@ class Namespace:
     labels: dict[str, str] = field(default_factory=dict)
     containers: dict[str, containers_pb2.Container] = field(default_factory=dict)
     tasks: dict[str, Task] = field(default_factory=dict)
+    empty_shims: set[str] = field(default_factory=set)
+    """Ids whose shim lives on without the task: Tasks.Delete was broken off in the middle."""
     images: dict[str, images_pb2.Image] = field(default_factory=dict)
     leases: dict[str, Lease] = field(default_factory=dict)
     blobs: dict[str, Blob] = field(default_factory=dict)

@@ -240,3 +240,42 @@ async def test_a_task_that_an_earlier_server_left_gives_way(node: DoubleNode):
     await node.containers.start(container)
     assert node.containers.get(container).running
     assert node.containers.get(container).status.pid == node.containerd.process(container).pid
+
+
+async def test_a_deletion_that_a_kill_cut_off_is_finished(node: DoubleNode, restarted: Restarted):
+    """containerd lists no task then, and keeps its shim until somebody deletes the task again."""
+    pod, container = await node.running()
+    node.containerd.process(container).exit(7)
+    await until(lambda: node.containers.get(container).status.phase is Phase.EXITED)
+    await node.settled()
+    namespace = node.containerd.state.namespace("k8s.io")
+    namespace.empty_shims.add(container)
+    node.containerd.process(pod).exit(137)
+    node.containerd.break_off_delete(pod)
+    second = await restarted()
+    await second.settled()
+    assert not second.containerd.leftovers().shims
+    await second.sandboxes.remove(pod)
+
+
+async def test_a_task_that_containerd_has_lost_is_deleted_all_the_same(node: DoubleNode):
+    pod, container = await node.running()
+    for lost in (container, pod):
+        node.containerd.break_off_delete(lost)
+    await node.containerd.stop()
+    await node.containerd.start()
+    await until(lambda: node.containers.get(container).status.phase is Phase.EXITED)
+    await until(lambda: not node.sandboxes.get(pod).ready)
+    await node.settled()
+    assert not node.containerd.leftovers().shims
+    await node.sandboxes.remove(pod)
+
+
+async def test_a_bundle_that_is_still_being_removed_is_waited_for(node: DoubleNode):
+    """containerd cleans up after a Tasks.Create whose caller was killed, and takes a moment for it."""
+    pod = await node.sandboxes.run(node.pod_config(), "")
+    container = await node.containers.create(pod, node.container_config())
+    in_the_way = f"failed to start shim: mkdir /run/containerd/k8s.io/{container}: file exists: unknown"
+    node.containerd.fail("Tasks.Create", grpc.StatusCode.UNKNOWN, in_the_way, times=2)
+    await node.containers.start(container)
+    assert node.containers.get(container).running

@@ -100,6 +100,7 @@ class TasksService(tasks_pb2_grpc.TasksServicer):
         namespace = self._namespace()
         if request.container_id not in namespace.containers:
             raise not_found(f'container "{request.container_id}" in namespace "{namespace.name}"')
+        namespace.empty_shims.discard(request.container_id)
         task = self._find(request.container_id)
         self._check_deletable(task.init)
         task.release()
