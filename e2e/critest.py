@@ -32,6 +32,7 @@ from e2e.critest_images import (
     critest_images,
 )
 from e2e.harness.certs import write_mirror
+from e2e.harness.containerd_version import use_containerd
 from e2e.harness.node import BUILT_IN, CRI_SHIM, assemble, short_directory
 from e2e.harness.push import push
 from e2e.harness.registry import registry
@@ -68,6 +69,7 @@ def main() -> int:
         print("critest is not on PATH: install it from https://github.com/kubernetes-sigs/cri-tools/releases")
         return 2
     try:
+        use_containerd(os.environ.get("E2E_CONTAINERD", ""))
         demand_requirements()
         return asyncio.run(_run(Path(program), options))
     except (RequirementError, PreparationError) as problem:

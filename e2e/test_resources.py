@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 MIB = 1 << 20
 MEMORY_LIMIT = ("memory", "memory.limit_in_bytes", "memory.max")
 SHARES_OR_WEIGHT = ("cpu", "cpu.shares", "cpu.weight")
+SWAP_LIMIT = ("memory", "memory.memsw.limit_in_bytes", "memory.swap.max")
 QUOTA = ("cpu", "cpu.cfs_quota_us", "cpu.max")
 CPUS = ("cpuset", "cpuset.cpus", "cpuset.cpus")
 
@@ -100,6 +101,27 @@ async def test_a_limit_that_the_kernel_refuses_changes_nothing(pod: Pod) -> None
     assert control_value(process, *QUOTA).split()[0] == "50000"
     told = (await container.status()).resources.linux
     assert (told.memory_limit_in_bytes, told.cpu_quota) == (64 * MIB, 50_000)
+
+
+async def test_swap_is_what_the_two_limits_leave(pod: Pod) -> None:
+    limits = criv1.LinuxContainerResources(
+        memory_limit_in_bytes=64 * MIB, memory_swap_limit_in_bytes=96 * MIB
+    )
+    process = await process_of(await pod.sleeper("some", resources=limits))
+    if not accounts_swap(process):
+        pytest.skip("this kernel does not account swap")
+    unified = cgroup_version() == 2
+    assert control_value(process, *SWAP_LIMIT) == str((32 if unified else 96) * MIB)
+    limits.ClearField("memory_swap_limit_in_bytes")
+    process = await process_of(await pod.sleeper("none", resources=limits))
+    assert control_value(process, *SWAP_LIMIT) == str((0 if unified else 64) * MIB)
+
+
+def accounts_swap(process: int) -> bool:
+    try:
+        return bool(control_value(process, *SWAP_LIMIT))
+    except FileNotFoundError:
+        return False
 
 
 @pytest.mark.parametrize(
