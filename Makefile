@@ -14,7 +14,7 @@ INSTALLED := .venv/.installed
 WIRE := api/wire/py.typed
 
 .NOTPARALLEL:
-.PHONY: help run test lint unit e2e test-vm test-matrix docs deb bench format venv clean packages-run packages-test
+.PHONY: help run test lint unit fuzz e2e test-vm test-matrix docs deb bench format venv clean packages-run packages-test
 
 help: ## list these commands
 	@sed -n 's/^\([a-z0-9-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 16
@@ -22,7 +22,7 @@ help: ## list these commands
 run: packages-run $(WIRE) ## serve on a private containerd and run a two-container pod on it; Ctrl-C ends
 	@deploy/examples/run.sh
 
-test: lint unit e2e ## everything that CI checks
+test: lint unit fuzz e2e ## everything that CI checks
 
 lint: $(WIRE) ## formatting, lint, types, import contracts
 	$(BIN)/ruff format --check .
@@ -32,6 +32,10 @@ lint: $(WIRE) ## formatting, lint, types, import contracts
 
 unit: packages-test $(WIRE) ## unit tests, in parallel
 	$(BIN)/pytest tests -n auto --basetemp="$$(mktemp -d)"
+
+FUZZ_SECONDS ?= 60
+fuzz: $(WIRE) ## fuzz the stream protocols, guided by coverage; FUZZ_SECONDS=600 before a release
+	$(BIN)/python -m tests.fuzz --seconds $(FUZZ_SECONDS)
 
 e2e: packages-test $(WIRE) ## end-to-end tests on a private containerd with runc, CNI plugins and a registry
 	$(BIN)/pytest e2e --basetemp="$$(mktemp -d)"

@@ -81,7 +81,7 @@ class PortForwardProtocol(Protocol):
         """The pod will send no more on this connection. Idempotent."""
 
     def finish(self, key: int) -> None:
-        """The connection is over in both directions."""
+        """The connection is over in both directions. Idempotent."""
 
     def fail(self, key: int, message: str) -> None:
         """The connection is over, because of what `message` says."""

@@ -71,6 +71,7 @@ class PortForwardSession:
                 case Requested(key, port):
                     self._buffers[key] = Buffer()
                     self._tasks[key] = group.create_task(self._connection(key, port), name=f"port {port}")
+                    await asyncio.sleep(0)  # a task that is cancelled before it begins cleans up nothing
                 case Block(key, block):
                     if (buffer := self._buffers.get(key)) is not None:
                         await buffer.put(block)
@@ -79,6 +80,7 @@ class PortForwardSession:
                         buffer.end()
                 case Dropped(key):
                     if (task := self._tasks.get(key)) is not None:
+                        self._protocol.finish(key)
                         task.cancel()
                 case RoomMade():
                     self._room.set()

@@ -69,6 +69,10 @@ class StreamServer:
         self.sessions = 0
         """Connections that are served now."""
 
+    def reconfigure(self, settings: StreamSettings) -> None:
+        """Other limits from now on; the address stays the one that is listened on."""
+        self._settings = settings
+
     async def start(self) -> None:
         """Open the listener, so that URLs can be handed out. Raises Unavailable when the address cannot be had."""
         settings = self._settings

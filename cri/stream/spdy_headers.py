@@ -17,8 +17,9 @@ from cri.stream.errors import ProtocolError
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-MOST_BYTES: Final = 16 << 10
-"""Of one block, decompressed. The headers of these protocols take a hundred."""
+MOST_BYTES: Final = 4 << 10
+"""Of one block, decompressed. The headers of these protocols take a hundred; a few bytes of zlib can become any number,
+and a client may offer thousands of streams."""
 
 _LENGTH = struct.Struct(">I")
 _WINDOW_BITS: Final = (

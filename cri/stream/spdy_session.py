@@ -198,9 +198,10 @@ class SpdySession:
         return stream_id
 
     def accept(self, stream_id: int) -> None:
-        """Answer an offered stream."""
-        self._step(stream_id, Step.ANSWER)
-        self._send(frames.SynReply(stream_id, self._compressor.compress({})))
+        """Answer an offered stream. Nothing happens when the peer has reset it behind its offer."""
+        if stream_id in self._streams:
+            self._step(stream_id, Step.ANSWER)
+            self._send(frames.SynReply(stream_id, self._compressor.compress({})))
 
     def reset(self, stream_id: int, status: ResetStatus = ResetStatus.CANCEL) -> None:
         """End a stream at once, in both directions; also the way to refuse an offered one. Idempotent."""

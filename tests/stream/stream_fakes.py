@@ -136,7 +136,9 @@ class LoopbackDialler:
         made = socket.socket(socket.AF_INET, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
         try:
             await asyncio.get_running_loop().sock_connect(made, ("127.0.0.1", port))
-        except OSError as error:
+        except BaseException as error:
             made.close()
-            raise FailedPrecondition(f"port {port} cannot be reached: {error.strerror}") from None
+            if isinstance(error, OSError):
+                raise FailedPrecondition(f"port {port} cannot be reached: {error.strerror}") from None
+            raise
         return made

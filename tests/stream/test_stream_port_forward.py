@@ -115,7 +115,7 @@ class Opened:
         {"streamtype": "data", "port": "65536"},
         {"streamtype": "data", "port": "-1"},
         {"streamtype": "data", "port": "٨٠"},
-        {"streamtype": "data", "port": "8" * 5000},
+        {"streamtype": "data", "port": "8" * 3000},
         {"streamtype": "stdin", "port": "80"},
         {"port": "80"},
     ],
@@ -173,6 +173,16 @@ def test_a_reset_of_the_client_drops_its_connection():
     assert opened.protocol.room(data) > 0
 
 
+def test_an_offer_and_its_reset_in_one_piece():
+    opened = Opened()
+    _, data = opened.pair("1")
+    error = opened.open(streamtype="error", port="80", requestid="2")
+    opened.client.reset(error)
+    opened.client.send(data, b"not concerned")
+    assert opened.to_server() == [Block(data, b"not concerned")]
+    opened.pair("2")
+
+
 def test_the_end_of_the_clients_half():
     opened = Opened()
     _, data = opened.pair()
@@ -219,6 +229,18 @@ async def test_many_connections_on_one_session(server: StreamServer):
         async with asyncio.TaskGroup() as group:
             for number in range(30):
                 group.create_task(one(number))
+
+
+async def test_a_connection_that_is_given_up_at_once_is_finished(server: StreamServer):
+    async with (
+        listening(echo) as port,
+        SpdyClient.connect(server.url(PortForwardCall(LoopbackDialler())), PROTOCOL) as client,
+    ):
+        headers = {"port": str(port), "requestid": "1"}
+        error = await client.open(streamtype="error", **headers)
+        client.session.reset(client.session.open({"streamtype": "data", **headers}))
+        client.flush()  # both in one piece
+        assert await client.content(error) == b""
 
 
 async def test_a_refused_port_fails_its_pair_alone(server: StreamServer):

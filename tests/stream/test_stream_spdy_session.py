@@ -124,6 +124,13 @@ def test_a_reset_of_the_peers_ends_both_halves():
     play >> frames.RstStream(1, ResetStatus.CANCEL) << []
 
 
+def test_accepting_what_was_reset_behind_its_offer_does_nothing():
+    play = Playbook()
+    play >> play.syn(1) >> frames.RstStream(1, ResetStatus.CANCEL)
+    play.session.accept(1)
+    play << [StreamOffered(1, {}), StreamReset(1)]
+
+
 def test_pings_of_the_peer_are_answered_and_only_those():
     play = Playbook()
     play >> frames.Ping(7) << frames.Ping(7)
