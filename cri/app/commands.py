@@ -14,6 +14,8 @@ from cri.errors import CriError
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from cri.app.config.configuration import Configuration
+
 EXIT_FAILED = 1
 EXIT_INTERRUPTED = 130
 
@@ -30,6 +32,11 @@ _ELSEWHERE = {
     "image": ("cri.app.image.commands", "group", "Pull, list, remove, import and export images."),
     "log-level": ("cri.app.live.commands", "log_level", "Change what a running server logs."),
     "hand-back": ("cri.app.hand_back", "command", "Leave all pods to containerd's own CRI plugin."),
+    "reload": (
+        "cri.app.live.commands",
+        "reload",
+        "Have a running server read its configuration again.",
+    ),
     "pod": ("cri.app.pod.commands", "group", "Run pods from manifests through the CRI socket."),
     "status": ("cri.app.live.commands", "status", "List what the server is doing now."),
     "timeline": ("cri.app.live.commands", "timeline", "Draw how a pod started."),
@@ -84,15 +91,18 @@ def command() -> None:
     help="Start a private containerd below this directory and keep everything there.",
 )
 def serve(path: Path | None, embedded: Path | None, **flags: str | None) -> int:
-    """Serve CRI until SIGTERM or SIGINT. Flags go over the file."""
+    """Serve CRI until SIGTERM or SIGINT. Flags go over the file, which SIGHUP has read again."""
     from cri.app.config.load import load
     from cri.app.flags import overrides
     from cri.app.serve import serve as serve_until_stopped
     from cri.observe.logging import set_up_logging
 
-    configuration = load(path, overrides(embedded, flags))
+    def read() -> Configuration:
+        return load(path, overrides(embedded, flags))
+
+    configuration = read()
     set_up_logging(configuration.debug.level, configuration.debug.format)
-    return serve_until_stopped(configuration, embedded=embedded)
+    return serve_until_stopped(configuration, read, embedded=embedded)
 
 
 @command.command()

@@ -48,21 +48,28 @@ if TYPE_CHECKING:
     from cri.app.config.configuration import Configuration
     from cri.concurrency.supervision import Supervisor
     from cri.container.handlers import Handlers
+    from cri.network.settings import NetworkSettings
     from cri.observe.metrics import Metrics
     from cri.oci.host import HostFacts
 
 LOG_KEEPER_COMMAND = (sys.executable, "-m", "cri.logs.keeper")
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(eq=False, slots=True)
 class Assembly:
     """The server's parts, assembled and not yet running."""
 
+    configuration: Configuration
+    """What is in effect; replaced when it is read again."""
     on: Collaborators
     client: Client
     keeper: LogKeeper
-    networks: Networks
     janitor: Janitor
+
+    @property
+    def networks(self) -> Networks:
+        """The pod networks of now."""
+        return self.on.pods.networks
 
 
 def assemble(
@@ -99,8 +106,9 @@ def assemble(
         selinux=_selinux(configuration, host),
         cdi=CdiDevices(configuration.cdi_spec_dirs if configuration.enable_cdi else ()),
     )
-    networks = build_networks(configuration, handlers, metrics)
-    pods = PodEngine(engine, networks, sandbox_settings(configuration))
+    pods = PodEngine(
+        engine, build_networks(configuration, handlers, metrics), sandbox_settings(configuration)
+    )
     on = Collaborators(
         pods=pods,
         sandboxes=Sandboxes(pods),
@@ -108,12 +116,13 @@ def assemble(
         observer=Observer(pods),
         releases=Releases(containerd_release, version("cri-shim")),
         streams=StreamServer(stream_settings(configuration)),
-        configuration=lambda: effective(configuration),
+        configuration=lambda: effective(assembly.configuration),
         stats=NodeStats(engine, stats_settings(configuration)),
         events=ContainerEvents(engine, metrics),
     )
     janitor = Janitor(pods, on.observer, configuration.janitor.interval)
-    return Assembly(on, client, logs, networks, janitor)
+    assembly = Assembly(configuration, on, client, logs, janitor)
+    return assembly
 
 
 def _selinux(configuration: Configuration, host: HostFacts) -> Selinux:
@@ -130,15 +139,33 @@ def build_networks(configuration: Configuration, handlers: Handlers, metrics: Me
         metrics.cni_call(plugin, verb, seconds, failed=not ok)
 
     settings = network_settings(configuration)
+    special = {name: PodNetwork(its, observe) for name, its in _special_networks(settings, handlers).items()}
+    return Networks(PodNetwork(settings, observe), special, settings.ip_pref)
+
+
+def succeeding_networks(networks: Networks, configuration: Configuration, handlers: Handlers) -> Networks:
+    """The networks of a configuration that was read again; those whose settings have not changed are the same."""
+
+    def succeeding(network: PodNetwork, settings: NetworkSettings) -> PodNetwork:
+        return network if network.settings == settings else network.successor(settings)
+
+    settings = network_settings(configuration)
     special = {
-        handler.name: PodNetwork(
-            replace(settings, conf_dir=handler.cni_conf_dir, max_conf_num=handler.cni_max_conf_num or 0),
-            observe,
+        name: succeeding(networks.by_handler.get(name, networks.default), its)
+        for name, its in _special_networks(settings, handlers).items()
+    }
+    return Networks(succeeding(networks.default, settings), special, settings.ip_pref)
+
+
+def _special_networks(settings: NetworkSettings, handlers: Handlers) -> Mapping[str, NetworkSettings]:
+    """Settings by handler, of those that have a CNI configuration of their own."""
+    return {
+        handler.name: replace(
+            settings, conf_dir=handler.cni_conf_dir, max_conf_num=handler.cni_max_conf_num or 0
         )
         for handler in handlers
         if handler.cni_conf_dir is not None
     }
-    return Networks(PodNetwork(settings, observe), special, settings.ip_pref)
 
 
 def effective(configuration: Configuration) -> Mapping[str, object]:

@@ -24,7 +24,6 @@ if TYPE_CHECKING:
     import grpc.aio
 
     from api.containerd.calls import CallObserver
-    from cri.app.config.configuration import Configuration
     from cri.app.config.schema import MetricsSection, TracingSection
     from cri.app.node import Assembly
     from cri.logs.client import LogKeeper
@@ -34,14 +33,14 @@ if TYPE_CHECKING:
 log = structlog.get_logger(__name__)
 
 
-def watch_operations(configuration: Configuration, assembly: Assembly, metrics: Metrics) -> None:
-    """Have every operation, and everything that scrapes ask for, told from now on."""
+def watch_operations(assembly: Assembly, metrics: Metrics) -> SlowOperationLog:
+    """Have every operation, and everything that scrapes ask for, told from now on; answers who logs the slow ones."""
+    slow = SlowOperationLog(assembly.configuration.debug.slow_operation_threshold)
     on_finished(metrics.operation_finished)
     on_finished(assembly.on.timelines)
     watch_leftovers(metrics.rollback_leftover)
     watch_leftovers(assembly.janitor.note_failed_undo)
-    if configuration.debug.slow_operation_threshold > 0:
-        on_finished(SlowOperationLog(configuration.debug.slow_operation_threshold))
+    on_finished(slow)
     engine = assembly.on.engine
 
     def objects() -> list[ObjectCount]:
@@ -69,6 +68,7 @@ def watch_operations(configuration: Configuration, assembly: Assembly, metrics: 
     metrics.snapshots.recovered = recovered
     metrics.snapshots.stream_sessions = lambda: assembly.on.streams.sessions
     metrics.snapshots.containerd_up = assembly.on.observer.connected.is_set
+    return slow
 
 
 @contextlib.asynccontextmanager

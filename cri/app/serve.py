@@ -8,9 +8,7 @@ are started in one place, `_start_tasks`.
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import os
-import signal
 import sys
 from typing import TYPE_CHECKING
 
@@ -37,13 +35,15 @@ from cri.app.observation import (
     watch_logs,
     watch_operations,
 )
+from cri.app.reloading import Reloading
+from cri.app.reloading import routes as reloading_routes
+from cri.app.signals import signals_heard
 from cri.app.socket import remove_stale_socket, socket_path
 from cri.app.watchdog import keep_alive
 from cri.concurrency.supervision import Supervisor
 from cri.concurrency.together import all_of, together
 from cri.errors import CriError
 from cri.linux.service_manager import READY, STOPPING, tell, watchdog_seconds
-from cri.observe import task_dump
 from cri.observe.admin import SOCKET_NAME, run_admin
 from cri.observe.exposition import serve_metrics
 from cri.observe.loop_lag import watch_loop_lag
@@ -55,11 +55,12 @@ from cri.services.registration import add_service
 from cri.services.runtime import RuntimeService
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Sequence
     from pathlib import Path
 
     from cri.app.config.configuration import Configuration
     from cri.app.config.schema import GrpcSection
+    from cri.app.signals import Wishes
 
 log = structlog.get_logger(__name__)
 
@@ -70,27 +71,39 @@ DRAIN_SECONDS = 10.0
 RELEASE_SECONDS = 2.0
 
 
-def serve(configuration: Configuration, embedded: Path | None = None) -> int:
-    """Serve until SIGTERM or SIGINT; the exit code. Raises CriError when the server cannot start."""
+def serve(
+    configuration: Configuration, read_again: Callable[[], Configuration], embedded: Path | None = None
+) -> int:
+    """Serve until SIGTERM or SIGINT; the exit code. Raises CriError when the server cannot start.
+
+    `read_again` gives the configuration as it is at SIGHUP.
+    """
     if sys.version_info < (3, 12):
         # One pidfd a child instead of one thread a child; later versions choose it by themselves.
         asyncio.set_child_watcher(asyncio.PidfdChildWatcher())
-    return asyncio.run(_serve(configuration, embedded))
+    return asyncio.run(_serve(configuration, read_again, embedded))
 
 
-async def _serve(configuration: Configuration, embedded: Path | None) -> int:
-    stopping = asyncio.Event()
-    with _signals(stopping):
+async def _serve(
+    configuration: Configuration, read_again: Callable[[], Configuration], embedded: Path | None
+) -> int:
+    with signals_heard() as wishes:
         if embedded is None:
-            await _run(configuration, stopping)
+            await _run(configuration, read_again, wishes)
             return 0
         async with EmbeddedContainerd(embedded) as containerd:
             log.info("private containerd", address=containerd.address, bridge=containerd.bridge)
-            await _run(configuration, stopping, leave_nothing=True)
+            await _run(configuration, read_again, wishes, leave_nothing=True)
     return 0
 
 
-async def _run(configuration: Configuration, stopping: asyncio.Event, *, leave_nothing: bool = False) -> None:
+async def _run(
+    configuration: Configuration,
+    read_again: Callable[[], Configuration],
+    wishes: Wishes,
+    *,
+    leave_nothing: bool = False,
+) -> None:
     metrics = Metrics()
     for directory in node_paths(configuration).standing:
         await asyncio.to_thread(directory.mkdir, parents=True, exist_ok=True, mode=0o700)
@@ -112,11 +125,11 @@ async def _run(configuration: Configuration, stopping: asyncio.Event, *, leave_n
             with_abilities(build_handlers(configuration), client, host), _release(client)
         )
         assembly = assemble(configuration, client, metrics, supervisor, release, handlers, host)
-        watch_operations(configuration, assembly, metrics)
+        reloading = Reloading(read_again, assembly, supervisor, watch_operations(assembly, metrics))
         _warn_of_limits(assembly)
         await assembly.keeper.start()
         await assembly.on.streams.start()
-        _start_tasks(configuration, assembly, supervisor, metrics)
+        _start_tasks(assembly, supervisor, metrics, reloading)
         await _known(assembly)
         server = _server(configuration, assembly, interceptors(metrics, tracing))
         health = _health(configuration, assembly)
@@ -128,7 +141,8 @@ async def _run(configuration: Configuration, stopping: asyncio.Event, *, leave_n
             tell(READY)
             if (patience := watchdog_seconds()) is not None:
                 supervisor.keep("watchdog", lambda: keep_alive(path, patience))
-            await stopping.wait()
+            supervisor.keep("reloading", lambda: reloading.run(wishes.reload))
+            await wishes.stop.wait()
             log.info("stopping")
             tell(STOPPING)
             assembly.on.events.close()
@@ -141,11 +155,9 @@ async def _run(configuration: Configuration, stopping: asyncio.Event, *, leave_n
             await assembly.keeper.close()
 
 
-def _start_tasks(
-    configuration: Configuration, assembly: Assembly, supervisor: Supervisor, metrics: Metrics
-) -> None:
+def _start_tasks(assembly: Assembly, supervisor: Supervisor, metrics: Metrics, reloading: Reloading) -> None:
     """Every task that runs as long as the server."""
-    supervisor.keep("events", lambda: _follow_containerd(configuration, assembly))
+    supervisor.keep("events", lambda: _follow_containerd(assembly))
     supervisor.keep("log keeper", assembly.keeper.run)
     supervisor.keep("streams", assembly.on.streams.run)
     supervisor.keep("stats", assembly.on.stats.run)
@@ -155,19 +167,21 @@ def _start_tasks(
     supervisor.keep(
         "admin socket",
         lambda: run_admin(
-            node_paths(configuration).state / SOCKET_NAME,
+            assembly.on.engine.paths.state / SOCKET_NAME,
             assembly.on.timelines,
-            housekeeping_routes(assembly.on.pods, assembly.janitor),
+            (
+                *housekeeping_routes(assembly.on.pods, assembly.janitor),
+                *reloading_routes(reloading, assembly),
+            ),
         ),
     )
     supervisor.keep("janitor", assembly.janitor.run)
-    for number, network in enumerate(assembly.networks):
-        supervisor.keep(f"cni configuration {number}", network.run)
+    reloading.watch_networks()
 
 
-async def _follow_containerd(configuration: Configuration, assembly: Assembly) -> None:
+async def _follow_containerd(assembly: Assembly) -> None:
     """Follow events; a containerd that came back with a CRI server of its own is not followed."""
-    if not configuration.containerd.allow_builtin_cri:
+    if not assembly.configuration.containerd.allow_builtin_cri:
         await demand_absence(assembly.client)
     await assembly.on.observer.run()
 
@@ -244,17 +258,3 @@ async def _remove_everything(assembly: Assembly) -> None:
         await all_of([remove_sandbox(pods, sandbox) for sandbox in pods.engine.node.sandboxes])
     except Exception:
         log.exception("a pod could not be removed")
-
-
-@contextlib.contextmanager
-def _signals(stopping: asyncio.Event) -> Iterator[None]:
-    loop = asyncio.get_running_loop()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, stopping.set)
-    remove_dump = task_dump.install(loop)
-    try:
-        yield
-    finally:
-        remove_dump()
-        for number in (signal.SIGTERM, signal.SIGINT):
-            loop.remove_signal_handler(number)

@@ -1,4 +1,8 @@
-"""What every container operation works with: the collaborators, assembled once by `cri.app`."""
+"""What every container operation works with: the collaborators, assembled once by `cri.app`.
+
+`handlers`, `oci` and `settings` are values, and the only attributes that are ever replaced: when the configuration is
+read again. An operation under way may see the old and the new ones.
+"""
 
 from __future__ import annotations
 
@@ -24,7 +28,7 @@ if TYPE_CHECKING:
     from cri.state.paths import NodePaths
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(eq=False, slots=True)
 class Engine:
     """The collaborators of container and sandbox operations; holds no state of its own."""
 

@@ -23,6 +23,10 @@ class Fetcher:
         """`node_downloads` bounds the blobs under way; one without a byte for `progress_timeout` s fails (0: never)."""
         self._joined: Joined[Fetched] = Joined(supervisor, "fetch")
         self._lease = lease
+        self.reconfigure(node_downloads=node_downloads, progress_timeout=progress_timeout)
+
+    def reconfigure(self, *, node_downloads: int, progress_timeout: float) -> None:
+        """Other limits for blobs that are asked for from now on."""
         self._slots = asyncio.Semaphore(node_downloads)
         self._progress_timeout = progress_timeout
 

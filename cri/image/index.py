@@ -84,6 +84,13 @@ class Index:
         self._turns: dict[str, int] = {}
         self._turn = 0
 
+    def reconfigure(self, pinned: Sequence[str], others: Sequence[Platform]) -> None:
+        """Other pinned images and platforms; images that were left out for their platform come with the next `load`."""
+        self._platforms = tuple(dict.fromkeys((self._platforms[0], *others)))
+        self._pinned = tuple(pinned)
+        for image_id in list(self._images):
+            self._rebuild(image_id)
+
     async def load(self) -> None:
         """Read all records. What cannot be understood is logged and left out, never fatal."""
         turn = self._next_turn()

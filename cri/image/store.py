@@ -27,11 +27,13 @@ from cri.observe.stages import stage
 
 if TYPE_CHECKING:
     import builtins
+    from collections.abc import Sequence
 
     from api.containerd import Client
     from api.wire.criv1.image_pb2 import AuthConfig
     from cri.concurrency.supervision import Supervisor
     from cri.image.image import Image
+    from cri.image.platform import Platform
     from cri.image.settings import ImageSettings, RegistrySettings
     from cri.image.tally import PullReport
 
@@ -51,39 +53,62 @@ class ImageStore:
     ) -> None:
         """`load` comes before anything else; pulls are counted in `metrics`."""
         self._client = client
+        self._supervisor = supervisor
         self._metrics = Metrics() if metrics is None else metrics
         self._settings = settings
         self._registry = registry
-        pinned = [_normalised(name) for name in (*settings.pinned_images, settings.sandbox_image) if name]
+        pinned = _pinned(settings)
         self._platform = platform = host_platform()
         self._lease = PullLease(client)
-        self._index = Index(client, platform, pinned, [parse_platform(text) for text in settings.platforms])
-        fetcher = Fetcher(
+        self._index = Index(client, platform, pinned, _platforms(settings))
+        self._fetcher = Fetcher(
             supervisor,
             self._lease,
             node_downloads=settings.node_concurrent_downloads,
             progress_timeout=settings.image_pull_progress_timeout,
         )
-        unpacker = Unpacker(client, supervisor, self._lease)
+        self._unpacker = Unpacker(client, supervisor, self._lease)
         self._transfer = TransferService(client, settings, registry)
-        self._puller = Puller(
-            client,
-            settings=settings,
-            registry=registry,
-            transfer=self._transfer,
-            index=self._index,
-            lease=self._lease,
-            fetcher=fetcher,
-            unpacker=unpacker,
-            pinned=pinned,
-        )
-        self._local = LocalUnpacker(client, platform, self._lease, unpacker)
+        self._puller = self._new_puller(pinned)
+        self._local = LocalUnpacker(client, platform, self._lease, self._unpacker)
         self._filesystem = Filesystem(client, supervisor, settings.snapshotter, settings.stats_collect_period)
         self._reports: dict[str, PullReport] = {}
         """Of the last pull, by image id."""
         self._pulls: Joined[PullReport] = Joined(supervisor, "pull")
         for line in deprecations(registry):
             log.warning(line)
+
+    def _new_puller(self, pinned: Sequence[str]) -> Puller:
+        return Puller(
+            self._client,
+            settings=self._settings,
+            registry=self._registry,
+            transfer=self._transfer,
+            index=self._index,
+            lease=self._lease,
+            fetcher=self._fetcher,
+            unpacker=self._unpacker,
+            pinned=pinned,
+        )
+
+    def reconfigure(self, settings: ImageSettings, registry: RegistrySettings) -> None:
+        """Other settings for what is asked for from now on; pulls under way end under the old ones.
+
+        The snapshotter and the period of measurements stay as they are. Raises InvalidArgument for a platform that
+        is none; then nothing has changed.
+        """
+        pinned, platforms = _pinned(settings), _platforms(settings)
+        more_platforms = set(settings.platforms) - set(self._settings.platforms)
+        self._settings, self._registry = settings, registry
+        self._index.reconfigure(pinned, platforms)
+        self._fetcher.reconfigure(
+            node_downloads=settings.node_concurrent_downloads,
+            progress_timeout=settings.image_pull_progress_timeout,
+        )
+        self._transfer.reconfigure(settings, registry)
+        self._puller = self._new_puller(pinned)
+        if more_platforms:
+            self._supervisor.start("look at images again", self._index.load())
 
     async def load(self) -> None:
         """Fill the index from containerd; images that cannot be read are logged and left out.
@@ -201,6 +226,14 @@ class ImageStore:
     async def filesystem(self) -> builtins.list[FilesystemUsage]:
         """Usage of the image file system; at most a minute old, usually `stats_collect_period`."""
         return [await self._filesystem.usage()]
+
+
+def _pinned(settings: ImageSettings) -> list[str]:
+    return [_normalised(name) for name in (*settings.pinned_images, settings.sandbox_image) if name]
+
+
+def _platforms(settings: ImageSettings) -> list[Platform]:
+    return [parse_platform(text) for text in settings.platforms]
 
 
 def _normalised(pattern: str) -> str:

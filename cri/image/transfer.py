@@ -73,10 +73,13 @@ class TransferService:
         self._skipped: set[str] = set()
         """Snapshotters that it turned out not to unpack for."""
 
+    def reconfigure(self, settings: ImageSettings, registry: RegistrySettings) -> None:
+        """Other settings for pulls that begin from now on."""
+        self._settings = settings
+        self._registry = registry
+
     async def look(self) -> None:
         """Find out whether the daemon has the service; whenever another daemon may have taken its place."""
-        if self._settings.image_pull_engine == "local":
-            return
         plugins = await self._client.introspection.plugins(f"type=={TRANSFER}")
         version = (await self._client.version.get()).version
         self._there = any(plugin.error is None for plugin in plugins) and _heeds_host_directory(version)

@@ -5,11 +5,17 @@ from __future__ import annotations
 import contextlib
 import os
 import socket
+import time
 from typing import Final
 
 READY: Final = "READY=1"
 STOPPING: Final = "STOPPING=1"
 ALIVE: Final = "WATCHDOG=1"
+
+
+def reloading() -> str:
+    """The state of a server that reads its configuration again, until it is READY once more."""
+    return f"RELOADING=1\nMONOTONIC_USEC={time.monotonic_ns() // 1000}"
 
 
 def watchdog_seconds() -> float | None:

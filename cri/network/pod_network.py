@@ -54,14 +54,26 @@ class PodNetwork:
         self,
         settings: NetworkSettings,
         observer: Callable[[str, str, float, bool], None] | None = None,
+        *,
+        gate: Gate | None = None,
     ) -> None:
-        """`observer` is called after each plugin call with (plugin type, verb, seconds, succeeded)."""
-        self._settings = settings
+        """`observer` is called after each plugin call with (plugin type, verb, seconds, succeeded).
+
+        `gate` is that of the network that this one takes the place of.
+        """
+        self.settings = settings
+        self._observer = observer
         self._invoker = PluginInvoker(settings, observer)
         self._configuration = LiveConfiguration(settings, self._invoker)
         self._cache = AttachmentCache(settings.cache_dir)
-        self._gate = Gate()
+        self._gate = gate or Gate()
         self._pod_cidrs: tuple[str, ...] = ()
+
+    def successor(self, settings: NetworkSettings) -> PodNetwork:
+        """A network with other settings in the place of this one; what goes on here goes on undisturbed."""
+        other = PodNetwork(settings, self._observer, gate=self._gate)
+        other._pod_cidrs = self._pod_cidrs
+        return other
 
     async def load(self) -> None:
         """Read the configuration directory now. Called once before serving; `run` does it from then on."""
@@ -77,7 +89,7 @@ class PodNetwork:
 
     def describe(self) -> JsonObject:
         """The loaded configuration in the shape of containerd's verbose status (`cniconfig`)."""
-        return describe(self._settings, self._configuration.current)
+        return describe(self.settings, self._configuration.current)
 
     async def attach(self, request: PodRequest) -> AttachmentResult:
         """ADD the sandbox to every configured network: eth0, eth1, … in the order of the files' names.
@@ -184,18 +196,18 @@ class PodNetwork:
         checked = pod_cidrs.checked_cidrs(cidrs)
         if not checked:
             return
-        if self._settings.conf_template is not None:
-            await self._render(self._settings.conf_template, checked)
+        if self.settings.conf_template is not None:
+            await self._render(self.settings.conf_template, checked)
         self._pod_cidrs = checked
 
     async def _render(self, template: Path, cidrs: tuple[str, ...]) -> None:
         await self.load()
-        rendered = self._settings.conf_dir / pod_cidrs.RENDERED_NAME
+        rendered = self.settings.conf_dir / pod_cidrs.RENDERED_NAME
         if self._configuration.current.networks and not await asyncio.to_thread(rendered.is_file):
             log.info("CNI network is ready without the template", template=str(template))
             return
         data = await asyncio.to_thread(pod_cidrs.render_configuration, template, cidrs)
-        if await asyncio.to_thread(pod_cidrs.write_rendered, self._settings.conf_dir, data):
+        if await asyncio.to_thread(pod_cidrs.write_rendered, self.settings.conf_dir, data):
             log.info("CNI configuration rendered", file=str(rendered), pod_cidrs=cidrs)
         await self.load()
 
@@ -248,7 +260,7 @@ class PodNetwork:
 
     def _cache_fault(self, attachment: Attachment, error: OSError) -> Unavailable:
         return Unavailable(
-            f"cannot note in the CNI cache {self._settings.cache_dir} how sandbox {attachment.container_id} "
+            f"cannot note in the CNI cache {self.settings.cache_dir} how sandbox {attachment.container_id} "
             f"is attached: {error.strerror}"
         )
 
@@ -257,7 +269,7 @@ class PodNetwork:
 
         A failure does not cut the others short: a plugin that is stopped half-way leaves more behind.
         """
-        turn = asyncio.Semaphore(1 if self._settings.setup_serially else max(1, len(works)))
+        turn = asyncio.Semaphore(1 if self.settings.setup_serially else max(1, len(works)))
         async with asyncio.TaskGroup() as group:
             tasks = [group.create_task(_outcome(work, turn)) for work in works]
         outcomes = [task.result() for task in tasks]

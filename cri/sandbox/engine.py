@@ -1,4 +1,7 @@
-"""What sandbox operations work with, beyond what container operations need."""
+"""What sandbox operations work with, beyond what container operations need.
+
+`networks` and `settings` are replaced when the configuration is read again.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +14,7 @@ if TYPE_CHECKING:
     from cri.sandbox.settings import SandboxSettings
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(eq=False, slots=True)
 class PodEngine:
     """The collaborators of sandbox operations."""
 

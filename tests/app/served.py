@@ -12,6 +12,7 @@ from pathlib import Path
 from api.cri import CriClient
 from cri.app import serve
 from cri.app.config.load import load
+from cri.app.signals import Wishes
 from tests.double import ContainerdDouble
 
 START_SECONDS = 30.0
@@ -25,7 +26,7 @@ class Served:
     socket: Path
     state: Path
     cri: CriClient
-    stopping: asyncio.Event
+    wishes: Wishes
     running: asyncio.Task[None]
 
 
@@ -50,9 +51,9 @@ async def served(containerd: ContainerdDouble, directory: Path, more: str = "") 
     file = directory / "config.toml"
     (directory / "cni").mkdir(exist_ok=True)
     file.write_text(configuration_text(containerd, directory, more))
-    configuration, stopping = load(file), asyncio.Event()
+    configuration, wishes = load(file), Wishes()
     running = asyncio.get_running_loop().create_task(
-        serve._run(configuration, stopping, leave_nothing=True), name="server"
+        serve._run(configuration, lambda: load(file), wishes, leave_nothing=True), name="server"
     )
     socket = Path(configuration.grpc.address)
     try:
@@ -63,7 +64,7 @@ async def served(containerd: ContainerdDouble, directory: Path, more: str = "") 
                 answer.cancel()
                 running.result()
             await answer
-            yield Served(file, socket, Path(configuration.state), cri, stopping, running)
+            yield Served(file, socket, Path(configuration.state), cri, wishes, running)
     finally:
-        stopping.set()
+        wishes.stop.set()
         await running

@@ -89,7 +89,7 @@ def served(monkeypatch):
     seen: list[tuple[Configuration, Path | None]] = []
     module = type(sys)("cri.app.serve")
 
-    def serve(configuration: Configuration, embedded: Path | None = None) -> int:
+    def serve(configuration: Configuration, read_again, embedded: Path | None = None) -> int:
         seen.append((configuration, embedded))
         return 3
 

@@ -76,7 +76,7 @@ async def test_without_a_watchdog_nobody_probes(
     async with served(containerd, tmp_path) as server:
         assert await heard(manager) == "READY=1"
         assert "watchdog" not in {task.get_name() for task in asyncio.all_tasks()}
-        server.stopping.set()
+        server.wishes.stop.set()
         assert await heard(manager) == "STOPPING=1"
 
 

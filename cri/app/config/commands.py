@@ -37,9 +37,17 @@ def check(path: Path | None) -> None:
 
 @group.command()
 @click.argument("path", metavar="[FILE]", type=FILE, required=False)
-def show(path: Path | None) -> None:
+@click.option("--running", is_flag=True, help="Ask the running server, whose state directory the file names.")
+def show(path: Path | None, running: bool) -> None:  # noqa: FBT001 - click gives options as they are
     """Print the configuration in effect: the file's values over the defaults, without secrets."""
-    click.echo(render(load(path)), nl=False)
+    configuration = load(path)
+    if running:
+        from cri.app.live.client import AdminClient
+        from cri.observe.admin import SOCKET_NAME
+
+        click.echo(AdminClient(Path(configuration.state) / SOCKET_NAME).configuration(), nl=False)
+    else:
+        click.echo(render(configuration), nl=False)
 
 
 @group.command()

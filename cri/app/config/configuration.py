@@ -29,11 +29,14 @@ class Configuration:
     """Everything an operator can set. Immutable; made by `cri.app.config.load`."""
 
     root: str = field(
-        default="/var/lib/cri-shim", metadata=meaning("Directory for what must survive a reboot.", path=True)
+        default="/var/lib/cri-shim",
+        metadata=meaning("Directory for what must survive a reboot.", path=True, restart=True),
     )
     state: str = field(
         default="/run/cri-shim",
-        metadata=meaning("Directory for what ends with the boot: sockets, FIFOs, mounts.", path=True),
+        metadata=meaning(
+            "Directory for what ends with the boot: sockets, FIFOs, mounts.", path=True, restart=True
+        ),
     )
 
     sandbox_image: str = field(
@@ -64,7 +67,9 @@ class Configuration:
     )
     stats_collect_period: int = field(
         default=10,
-        metadata=meaning("Seconds between measurements of image and container disk use.", lowest=1),
+        metadata=meaning(
+            "Seconds between measurements of image and container disk use.", lowest=1, restart=True
+        ),
     )
 
     max_container_log_line_size: int = field(
@@ -80,25 +85,37 @@ class Configuration:
     unclaimed_result_timeout: Duration = field(
         default=Duration(10 * MINUTE),
         metadata=meaning(
-            "Our own. How long a pod or container is kept whose creator never came back.", lowest=1
+            "Our own. How long a pod or container is kept whose creator never came back.",
+            lowest=1,
+            restart=True,
         ),
     )
 
     stream_server_address: str = field(
-        default="127.0.0.1", metadata=meaning("Address where exec, attach and port-forward are served.")
+        default="127.0.0.1",
+        metadata=meaning("Address where exec, attach and port-forward are served.", restart=True),
     )
-    stream_server_port: str = field(default="0", metadata=meaning('Their port; "0" takes a free one.'))
+    stream_server_port: str = field(
+        default="0", metadata=meaning('Their port; "0" takes a free one.', restart=True)
+    )
     stream_idle_timeout: Duration = field(
         default=Duration(4 * HOUR),
         metadata=meaning("A stream without traffic is closed after this long; 0s never.", lowest=0),
     )
-    enable_tls_streaming: bool = field(default=False, metadata=meaning("Serve streams over TLS."))
+    enable_tls_streaming: bool = field(
+        default=False, metadata=meaning("Serve streams over TLS.", restart=True)
+    )
 
-    enable_selinux: bool = field(default=False, metadata=meaning("Label processes and mounts for SELinux."))
+    enable_selinux: bool = field(
+        default=False, metadata=meaning("Label processes and mounts for SELinux.", restart=True)
+    )
     selinux_category_range: int = field(
         default=1024,
         metadata=meaning(
-            "Categories that pods get their own out of: 0 up to this, exclusive.", lowest=2, highest=1024
+            "Categories that pods get their own out of: 0 up to this, exclusive.",
+            lowest=2,
+            highest=1024,
+            restart=True,
         ),
     )
     disable_apparmor: bool = field(
@@ -137,15 +154,17 @@ class Configuration:
         default=True, metadata=meaning("Any process of a pod with its own network may send pings.")
     )
     enable_cdi: bool = field(
-        default=True, metadata=meaning("Resolve devices of the Container Device Interface.")
+        default=True, metadata=meaning("Resolve devices of the Container Device Interface.", restart=True)
     )
     cdi_spec_dirs: tuple[str, ...] = field(
         default=("/etc/cdi", "/var/run/cdi"),
-        metadata=meaning("Directories of CDI specifications; later ones go first.", path=True),
+        metadata=meaning("Directories of CDI specifications; later ones go first.", path=True, restart=True),
     )
     netns_mounts_under_state_dir: bool = field(
         default=False,
-        metadata=meaning("Pin network namespaces below the state directory rather than in /var/run/netns."),
+        metadata=meaning(
+            "Pin network namespaces below the state directory rather than in /var/run/netns.", restart=True
+        ),
     )
     default_cgroup_parent: str = field(
         default="/k8s.io",
@@ -155,16 +174,19 @@ class Configuration:
     )
 
     grpc: GrpcSection = field(
-        default_factory=GrpcSection, metadata=meaning("The socket that the kubelet and crictl talk to.")
+        default_factory=GrpcSection,
+        metadata=meaning("The socket that the kubelet and crictl talk to.", restart=True),
     )
     debug: DebugSection = field(default_factory=DebugSection, metadata=meaning("What is logged, to stderr."))
     metrics: MetricsSection = field(
-        default_factory=MetricsSection, metadata=meaning("The Prometheus exposition.")
+        default_factory=MetricsSection, metadata=meaning("The Prometheus exposition.", restart=True)
     )
     janitor: JanitorSection = field(
         default_factory=JanitorSection, metadata=meaning("What removes leftovers.")
     )
-    tracing: TracingSection = field(default_factory=TracingSection, metadata=meaning("OpenTelemetry."))
+    tracing: TracingSection = field(
+        default_factory=TracingSection, metadata=meaning("OpenTelemetry.", restart=True)
+    )
     cni: CniSection = field(default_factory=CniSection, metadata=meaning("Pod networks."))
     containerd: ContainerdSection = field(
         default_factory=ContainerdSection, metadata=meaning("Which containerd is used, and how.")
@@ -174,7 +196,7 @@ class Configuration:
     )
     x509_key_pair_streaming: X509KeyPairSection = field(
         default_factory=X509KeyPairSection,
-        metadata=meaning("Certificate of the stream server, with enable_tls_streaming."),
+        metadata=meaning("Certificate of the stream server, with enable_tls_streaming.", restart=True),
     )
     image_verifier: ImageVerifierSection = field(
         default_factory=ImageVerifierSection,

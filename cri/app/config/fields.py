@@ -29,6 +29,8 @@ class Meaning:
     """Never printed."""
     example: str = ""
     """TOML to show for keys whose default says little."""
+    restart: bool = False
+    """A running server does not take over another value, here or anywhere below."""
 
 
 def meaning(
@@ -40,9 +42,12 @@ def meaning(
     must_exist: bool = False,
     secret: bool = False,
     example: str = "",
+    restart: bool = False,
 ) -> Mapping[str, object]:
     """Metadata for `dataclasses.field`; the arguments are those of Meaning."""
-    return MappingProxyType({_METADATA: Meaning(text, lowest, highest, path, must_exist, secret, example)})
+    return MappingProxyType(
+        {_METADATA: Meaning(text, lowest, highest, path, must_exist, secret, example, restart)}
+    )
 
 
 def meaning_of(declared: dataclasses.Field[object]) -> Meaning:

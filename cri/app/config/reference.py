@@ -31,6 +31,10 @@ wrong type or a value out of range is an error that names the line and the neare
     cri-shim config check        what is wrong with a file
     cri-shim config show         what is in effect
     cri-shim config migrate      containerd's configuration (version 1, 2 or 3) turned into ours
+    cri-shim reload              have a running server take over the changed file
+
+`cri-shim reload` and SIGHUP make a running server read the file again: all of it is taken over, or, if there is a fault
+anywhere, nothing. What it cannot take over while it runs is marked: it needs a restart, which disturbs no pod.
 
 This page is made from the code (`make docs`); a test keeps it so.
 """
@@ -60,7 +64,7 @@ def _section(section: type, path: KeyPath, title: str, text: str) -> Iterator[st
         name, nested = (*path, declared.name), below[0]
         if below[1]:
             name = (*name, "NAME")
-        yield from _section(nested, name, f"`[{'.'.join(name)}]`", meaning_of(declared).text)
+        yield from _section(nested, name, f"`[{'.'.join(name)}]`", _text(meaning_of(declared)))
 
 
 def _below(kind: object) -> tuple[type, bool] | None:
@@ -86,9 +90,12 @@ def _text(meaning: Meaning) -> str:
         bounds.append(f"at least {meaning.lowest:g}")
     if meaning.highest is not None:
         bounds.append(f"at most {meaning.highest:g}")
-    return " ".join(filter(None, (meaning.text, f"({', '.join(bounds)})" if bounds else ""))).replace(
-        "|", "\\|"
+    parts = (
+        meaning.text,
+        f"({', '.join(bounds)})" if bounds else "",
+        "Needs a restart." if meaning.restart else "",
     )
+    return " ".join(filter(None, parts)).replace("|", "\\|")
 
 
 if __name__ == "__main__":

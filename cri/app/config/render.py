@@ -85,7 +85,7 @@ def _table(value: object, path: KeyPath, meaning: Meaning) -> Iterator[str]:
     elif not all(dataclasses.is_dataclass(each) for each in value.values()):
         yield f"[{dotted(path)}]"
         for name, each in value.items():
-            yield f"{dotted((name,))} = {toml_value(each)}"
+            yield f"{dotted((name,))} = {toml_value((HIDDEN,) if meaning.secret else each)}"
     else:
         for name, each in value.items():
             yield f"[{dotted((*path, name))}]"

@@ -170,7 +170,7 @@ class CniSection:
     cache_dir: str = field(
         default="/var/lib/cni",
         metadata=meaning(
-            "Our own. Where libcni caches results, so that other tools can clean up.", path=True
+            "Our own. Where libcni caches results, so that other tools can clean up.", path=True, restart=True
         ),
     )
 
@@ -244,19 +244,23 @@ class ContainerdSection:
 
     address: str = field(
         default="/run/containerd/containerd.sock",
-        metadata=meaning("Socket of containerd's client API.", path=True),
+        metadata=meaning("Socket of containerd's client API.", path=True, restart=True),
     )
     namespace: str = field(
-        default="k8s.io", metadata=meaning("containerd namespace of everything that is made here.")
+        default="k8s.io",
+        metadata=meaning("containerd namespace of everything that is made here.", restart=True),
     )
-    snapshotter: str = field(default="overlayfs", metadata=meaning("Snapshotter for images and containers."))
+    snapshotter: str = field(
+        default="overlayfs", metadata=meaning("Snapshotter for images and containers.", restart=True)
+    )
     default_runtime_name: str = field(
         default="runc", metadata=meaning("Runtime handler of pods that name none.")
     )
     allow_builtin_cri: bool = field(
         default=False,
         metadata=meaning(
-            "Our own. Serve even though containerd's own CRI plugin is loaded on the same containerd."
+            "Our own. Serve even though containerd's own CRI plugin is loaded on the same containerd.",
+            restart=True,
         ),
     )
     disable_snapshot_annotations: bool = field(
@@ -348,7 +352,9 @@ class RegistrySection:
         ),
     )
     headers: Mapping[str, tuple[str, ...]] = field(
-        default_factory=lambda: MappingProxyType({}), metadata=meaning("HTTP headers sent to every registry.")
+        default_factory=lambda: MappingProxyType({}),
+        repr=False,
+        metadata=meaning("HTTP headers sent to every registry.", secret=True),
     )
 
 

@@ -1,1 +1,1 @@
-"""The commands that ask a running server what it is doing: status, timeline, log-level."""
+"""The commands that ask a running server what it is doing: status, timeline, log-level, reload."""

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from cri.app.housekeeping.work import CheckValue, LeftoverValue
+    from cri.app.reloading import ChangeValue
     from cri.observe.admin import InFlight
     from cri.observe.timelines import Timeline
 
@@ -50,6 +51,14 @@ class AdminClient:
     def set_log_level(self, level: str) -> None:
         """Change what the server logs from now on."""
         self._ask("PUT", "/log-level", level)
+
+    def reload(self) -> list[ChangeValue]:
+        """Have the configuration read again; what is different."""
+        return cast("list[ChangeValue]", self._ask("POST", "/reload"))
+
+    def configuration(self) -> str:
+        """The configuration in effect, as TOML."""
+        return cast("str", self._ask("GET", "/configuration"))
 
     def leftovers(self) -> list[LeftoverValue]:
         """What nobody owns any more."""

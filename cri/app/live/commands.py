@@ -100,6 +100,18 @@ def log_level(path: Path | None, state: Path | None, embedded: Path | None, leve
     _client(path, state, embedded).set_log_level(level)
 
 
+@click.command()
+@_server
+def reload(path: Path | None, state: Path | None, embedded: Path | None) -> None:
+    """Have the server read its configuration file again: all of it is taken over, or nothing."""
+    found = _client(path, state, embedded).reload()
+    for change in found:
+        note = "  (needs a restart)" if change["needs_restart"] else ""
+        click.echo(f"{change['key']}: {change['before']} -> {change['after']}{note}")
+    if not found:
+        click.echo("nothing is different")
+
+
 def in_flight_lines(operation: InFlight) -> list[str]:
     """One operation for people: what, which object, how long, in which stage; stacks below where there are."""
     objects = " ".join(f"{key}={value}" for key, value in operation["attributes"].items())

@@ -44,7 +44,8 @@ class Janitor:
     def __init__(self, pods: PodEngine, observer: Observer, interval_seconds: float) -> None:
         self._pods = pods
         self._observer = observer
-        self._interval_seconds = interval_seconds
+        self.interval_seconds = interval_seconds
+        """Pause between rounds; another value counts from the next one on."""
         self._turn = asyncio.Lock()
         self._failed_undo = asyncio.Event()
         self.last = Round()
@@ -79,7 +80,7 @@ class Janitor:
         while True:
             await self.sweep()
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._failed_undo.wait(), self._interval_seconds)
+                await asyncio.wait_for(self._failed_undo.wait(), self.interval_seconds)
                 await self._follow_up()
 
     async def _follow_up(self) -> None:
