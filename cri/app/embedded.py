@@ -29,9 +29,10 @@ from cri.app.embedded_network import (
     remove_network,
     write_network,
 )
-from cri.app.embedded_remains import end_process, processes, remove_remains
+from cri.app.embedded_remains import end_process, remove_remains
 from cri.concurrency.supervision import shielded
 from cri.errors import FailedPrecondition, Unavailable
+from cri.linux.process import processes
 
 if TYPE_CHECKING:
     from types import TracebackType

@@ -21,10 +21,9 @@ from typing import TYPE_CHECKING
 import structlog
 
 from cri.errors import Unavailable
+from cri.linux.process import processes
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from cri.app.embedded_layout import EmbeddedLayout
 
 log = structlog.get_logger(__name__)
@@ -103,17 +102,6 @@ def shims(address: str) -> list[int]:
         for pid, command in processes()
         if os.path.basename(command[0]).startswith("containerd-shim") and address in command
     ]
-
-
-def processes() -> Iterator[tuple[int, list[str]]]:
-    """Every process with its command line; kernel threads and zombies, which have none, are left out."""
-    for entry in os.scandir("/proc"):
-        if not entry.name.isdigit():
-            continue
-        with contextlib.suppress(OSError):
-            command = Path(entry.path, "cmdline").read_bytes().decode(errors="replace").split("\0")
-            if command[0]:
-                yield int(entry.name), command
 
 
 async def end_process(pid: int, request: signal.Signals, seconds: float = END_SECONDS) -> bool:

@@ -177,6 +177,23 @@ def _stat_fields(pid: int) -> list[str] | None:
         return None
 
 
+def processes() -> Iterator[tuple[int, list[str]]]:
+    """Every process with its command line; kernel threads and zombies, which have none, are left out."""
+    for entry in os.scandir("/proc"):
+        if entry.name.isdigit() and (command := command_line(int(entry.name))):
+            yield int(entry.name), command
+
+
+def command_line(pid: int) -> list[str]:
+    """The words of a process's command line; empty for kernel threads, zombies and processes that are gone."""
+    try:
+        with open(f"/proc/{pid}/cmdline", encoding="utf-8", errors="replace") as file:
+            words = file.read().removesuffix("\0").split("\0")
+    except (FileNotFoundError, ProcessLookupError):
+        return []
+    return words if words[0] else []
+
+
 def open_pidfd(pid: int) -> int | None:
     """A descriptor that stays with this process even when its pid is used again; None when it is gone."""
     try:

@@ -12,9 +12,9 @@ from pathlib import Path
 
 from api.wire import criv1
 from cri.app.built_image import Entry, Image, Settings
-from cri.app.embedded_remains import processes
 from cri.app.host_images import busybox_image, pause_image
 from cri.app.pause_program import pause_program
+from cri.linux.process import processes
 from e2e.bench.operation import Measurements, Operation
 from e2e.harness.node import BUILT_IN, CRI_SHIM, Node, assemble
 from e2e.harness.push import push

@@ -35,7 +35,8 @@ from api.wire.containerd import (
 )
 from cri.app.embedded_layout import EmbeddedLayout
 from cri.app.embedded_network import removal_of_rules
-from cri.app.embedded_remains import end_process, mounts_below, processes, shims
+from cri.app.embedded_remains import end_process, mounts_below, shims
+from cri.linux.process import processes
 from e2e.harness.patience import patiently
 
 if TYPE_CHECKING:

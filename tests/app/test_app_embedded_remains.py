@@ -6,7 +6,8 @@ import asyncio
 import signal
 from pathlib import Path
 
-from cri.app.embedded_remains import end_process, mounts_below, processes
+from cri.app.embedded_remains import end_process, mounts_below
+from cri.linux.process import processes
 
 
 def test_mounts_below_a_directory_come_last_first(tmp_path: Path) -> None:
@@ -23,7 +24,7 @@ def test_mounts_below_a_directory_come_last_first(tmp_path: Path) -> None:
 
 async def test_a_process_is_asked_and_waited_for() -> None:
     process = await asyncio.create_subprocess_exec("sleep", "1000")
-    assert (process.pid, ["sleep", "1000", ""]) in list(processes())
+    assert (process.pid, ["sleep", "1000"]) in list(processes())
     assert await end_process(process.pid, signal.SIGTERM)
     assert await process.wait() == -signal.SIGTERM
     assert await end_process(process.pid, signal.SIGTERM), "one that is gone is a success"

@@ -3,8 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
+import signal
+from asyncio.subprocess import Process
+from collections.abc import AsyncIterator
 from dataclasses import replace
+from pathlib import Path
 
 import grpc
 import pytest
@@ -18,6 +23,7 @@ from cri.container.image_view import PURPOSE, PURPOSE_LABEL, SERVER, SERVER_LABE
 from cri.errors import Unavailable
 from cri.linux.mounts import is_mount_point
 from cri.linux.namespaces import create_network_namespace, is_namespace
+from cri.linux.process import parent, processes
 from cri.network.attachment import Attachment
 from cri.sandbox.files import prepare_files
 from cri.sandbox.janitor import rounds
@@ -207,6 +213,57 @@ async def test_a_namespace_with_processes_in_it_is_only_reported(node: DoubleNod
     assert not path.exists()
 
 
+@contextlib.asynccontextmanager
+async def shim(bundle: Path, address: str, owner: str = GONE, child: str = "") -> AsyncIterator[Process]:
+    """A process that looks like a shim, in a bundle that is deleted; it runs `child` below itself."""
+    bundle.mkdir()
+    flags = ("-namespace", "k8s.io", "-id", owner, "-address", address)
+    process = await asyncio.create_subprocess_exec(
+        *("/usr/bin/containerd-shim-runc-v2", "-c", f"{child} echo; read _", *flags),
+        executable="/bin/sh",
+        cwd=bundle,
+        stdin=asyncio.subprocess.PIPE,
+        stdout=asyncio.subprocess.PIPE,
+        start_new_session=True,
+    )
+    try:
+        assert process.stdout is not None
+        await process.stdout.readline()
+        bundle.rmdir()
+        yield process
+    finally:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+        await process.communicate()
+
+
+async def test_a_shim_that_containerd_has_forgotten_is_ended(node: DoubleNode, tmp_path: Path):
+    async with shim(tmp_path / "bundle", node.containerd.address) as process:
+        swept = await node.janitor.sweep()
+        assert [(each.kind, each.owner) for each in swept.removed] == [(Kind.SHIM, GONE)]
+        assert await process.wait() == -signal.SIGKILL
+
+
+async def test_a_forgotten_shim_with_something_below_it_is_only_reported(node: DoubleNode, tmp_path: Path):
+    async with shim(tmp_path / "bundle", node.containerd.address, child="sleep 60 >&- &") as process:
+        await until(lambda: (process.pid, "sleep") in [(parent(pid), line[0]) for pid, line in processes()])
+        (found,) = (await node.janitor.sweep()).found
+        assert (found.kind, found.remedy) == (Kind.SHIM, Remedy.REPORT)
+        assert process.returncode is None
+
+
+async def test_shims_of_another_containerd_or_of_a_known_container_are_left_alone(
+    node: DoubleNode, tmp_path: Path
+):
+    pod, _ = await node.running()
+    async with (
+        shim(tmp_path / "theirs", "/run/other/containerd.sock"),
+        shim(tmp_path / "known", node.containerd.address, owner=pod),
+    ):
+        assert (await node.janitor.sweep()).found == ()
+    await node.sandboxes.remove(pod)
+
+
 async def test_other_peoples_things_are_left_alone(node: DoubleNode):
     paths = node.pods.engine.paths
     names = [
@@ -273,7 +330,8 @@ async def test_a_failed_undo_step_brings_the_janitor(node: DoubleNode, monkeypat
         with pytest.raises(Exception, match="no such runtime"):
             await node.sandboxes.run(node.pod_config(), "")
         assert counted == ["remove snapshot"]
-        await until(lambda: all("sha256:" in key for key in node.containerd.leftovers().snapshots), 30)
+        await until(lambda: kinds(janitor.last.removed) == {Kind.SNAPSHOT}, 30)
+        assert all("sha256:" in key for key in node.containerd.leftovers().snapshots)
     finally:
         for end in ends:
             end()

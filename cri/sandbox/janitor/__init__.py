@@ -5,6 +5,7 @@ when something has to be undone, an operator removes a record by hand. So now an
 is listed, and each thing whose owner is unknown goes.
 
     observing.py   lists what is there, and then who is known: what is made meanwhile has an owner already
+    shims.py       how a shim is told that containerd has forgotten
     finding.py     things and owners -> leftovers, with reason and remedy (pure)
     examining.py   age, size, whether processes still use it: only of leftovers
     removal.py     carries the remedies out

@@ -11,6 +11,7 @@ address reservation         the same; whose it is otherwise cannot be told: repo
 snapshot                    a record has its key, or a lease holds it
 lease                       its server lives; with it goes what it holds
 task                        a record has its id; without one containerd refuses to touch it: reported
+forgotten shim              a record has its id: its task may be made anew
 container                   its sandbox is known, or has a record; a running one is reported, for the kubelet to stop
 followed log                the container is known
 record                      never quarantined
@@ -77,6 +78,7 @@ OWNED: Mapping[Kind, Callable[[Thing, Owners], bool]] = {
     Kind.SNAPSHOT: _held_snapshot,
     Kind.LEASE: lambda thing, owners: thing.owner in owners.servers,
     Kind.TASK: lambda thing, owners: thing.owner in owners.records,
+    Kind.SHIM: lambda thing, owners: thing.owner in owners.records,
     Kind.CONTAINER: _of_sandbox,
     Kind.FOLLOWED_LOG: lambda thing, owners: thing.owner in owners.containers,
 }
@@ -93,10 +95,12 @@ REASONS: Mapping[Kind, tuple[str, Remedy]] = {
     Kind.SNAPSHOT: ("no container has it", Remedy.REMOVE),
     Kind.LEASE: ("the server that took it is gone", Remedy.REMOVE),
     Kind.TASK: ("it has no record; end its shim", Remedy.REPORT),
+    Kind.SHIM: ("containerd has forgotten it, and nothing runs below it", Remedy.REMOVE),
     Kind.CONTAINER: ("its sandbox is gone", Remedy.REMOVE),
     Kind.FOLLOWED_LOG: ("the container is gone", Remedy.REMOVE),
 }
 ALIVE_REASONS: Mapping[Kind, str] = {
     Kind.NETWORK_NAMESPACE: "no sandbox has it, but processes live in it; end them first",
+    Kind.SHIM: "containerd has forgotten it; end what runs below it, then the shim",
     Kind.CONTAINER: "its sandbox is gone, and it runs; stop and remove it",
 }

@@ -16,6 +16,7 @@ from api.containerd import errors as containerd_errors
 from cri.concurrency.together import all_of, together
 from cri.container.image_view import PURPOSE, PURPOSE_LABEL, SERVER, SERVER_LABEL
 from cri.errors import CriError
+from cri.sandbox.janitor.shims import forgotten_shims
 from cri.sandbox.janitor.values import Kind, Owners, Thing
 from cri.state.container_status import Phase
 from cri.state.paths import NETWORK_NAMESPACE_PREFIX
@@ -39,6 +40,7 @@ async def observe(pods: PodEngine) -> tuple[list[Thing], Owners]:
     """Everything there is, and everybody it may belong to. Raises ContainerdError."""
     engine = pods.engine
     on_disk = await asyncio.to_thread(things_on_disk, engine.paths)
+    shims = await asyncio.to_thread(_shims, engine.client)
     attachments = await _attachments(pods)
     in_containerd, records = await _things_in_containerd(engine)
     logs = await _followed_logs(engine)
@@ -52,7 +54,7 @@ async def observe(pods: PodEngine) -> tuple[list[Thing], Owners]:
         leased_snapshots=leased,
         quarantined=dict(engine.node.quarantined),
     )
-    return [*on_disk, *attachments, *in_containerd, *_leases(leases), *logs], owners
+    return [*on_disk, *shims, *attachments, *in_containerd, *_leases(leases), *logs], owners
 
 
 def things_on_disk(paths: NodePaths) -> list[Thing]:
@@ -63,6 +65,10 @@ def things_on_disk(paths: NodePaths) -> list[Thing]:
         *_directories(Kind.CONTAINER_FILES, paths.root / "containers", paths.state / "containers"),
         *_directories(Kind.LAYERS, paths.state / "layers"),
     ]
+
+
+def _shims(client: Client) -> list[Thing]:
+    return list(forgotten_shims(client.address, client.namespace))
 
 
 def ours(paths: NodePaths, attachment: Attachment) -> bool:

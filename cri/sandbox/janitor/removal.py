@@ -17,6 +17,7 @@ from cri.linux.id_mapped_mounts import release
 from cri.linux.namespaces import remove_network_namespace
 from cri.sandbox.files import remove_files
 from cri.sandbox.janitor.observing import ours
+from cri.sandbox.janitor.shims import end_shim
 from cri.sandbox.janitor.values import Kind, Leftover, Remedy
 from cri.state.deletion import ensure_deleted
 
@@ -90,6 +91,10 @@ async def _lease(pods: PodEngine, leftover: Leftover) -> None:
     await ensure_deleted(pods.engine.client.leases.delete(leftover.name, sync=True))
 
 
+async def _shim(pods: PodEngine, leftover: Leftover) -> None:
+    await finished_in_thread(end_shim, int(leftover.name), leftover.owner)
+
+
 async def _container(pods: PodEngine, leftover: Leftover) -> None:
     container = pods.engine.node.containers.find(leftover.name)
     if container is not None:
@@ -112,6 +117,7 @@ REMEDIES: Mapping[Kind, Callable[[PodEngine, Leftover], Awaitable[None]]] = {
     Kind.LAYERS: _layers,
     Kind.SNAPSHOT: _snapshot,
     Kind.LEASE: _lease,
+    Kind.SHIM: _shim,
     Kind.CONTAINER: _container,
     Kind.FOLLOWED_LOG: _followed_log,
 }

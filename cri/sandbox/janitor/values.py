@@ -18,6 +18,7 @@ class Kind(Enum):
     SNAPSHOT = "snapshot"
     LEASE = "lease"
     TASK = "task"
+    SHIM = "shim"
     CONTAINER = "container"
     FOLLOWED_LOG = "followed log"
     RECORD = "record"
