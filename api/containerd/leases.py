@@ -13,7 +13,7 @@ import structlog
 
 from api.containerd import times
 from api.containerd.calls import Link, Unary
-from api.containerd.errors import ContainerdError, NotFound
+from api.containerd.errors import AlreadyExists, ContainerdError, NotFound
 from api.wire.containerd import leases_pb2, leases_pb2_grpc
 
 if TYPE_CHECKING:
@@ -102,7 +102,8 @@ class Leases:
         """A lease for the length of a block, which gets a client whose calls are made on its behalf.
 
         The lease is deleted at the end even when the task is being cancelled; should that fail, it goes by
-        itself `expires_in` seconds after it was made (None: never).
+        itself `expires_in` seconds after it was made (None: never). An `id` must be the caller's own. Raises
+        AlreadyExists.
         """
         lease_id = id or f"{secrets.token_hex(8)}-hold"
         every_label = dict(labels or {})
@@ -110,10 +111,11 @@ class Leases:
             every_label[EXPIRE_LABEL] = _rfc3339_from_now(expires_in)
         try:
             await self.create(lease_id, every_label)
+        except AlreadyExists:
+            raise
         except (ContainerdError, asyncio.CancelledError):
-            # The daemon may have made it all the same. Under a given ID it may be another's, which stays.
-            if id is None:
-                await self._let_go(lease_id)
+            # The daemon may have made it all the same.
+            await self._let_go(lease_id)
             raise
         try:
             yield self._under(lease_id)

@@ -36,6 +36,8 @@ IDLE_ATTEMPTS: Final = 5
 """Broken connections in a row that brought no byte, after which the blob is given up."""
 FIRST_PAUSE_SECONDS: Final = 0.2
 LOCKED_PAUSE_SECONDS: Final = 0.2
+OPENING_SECONDS: Final = 300.0
+"""The daemon reads what an ingest has, to go on with its digest."""
 ABORT_SECONDS: Final = 10.0
 
 
@@ -104,8 +106,8 @@ class Download:
         """One round: take up the ingest, fill it, commit it. False if another round is needed."""
         digest, size = self._descriptor.digest, self._descriptor.size
         try:
-            async with client.content.writer(self._ref, total=size, expected=digest) as writer:
-                self._owns_ingest = True
+            async with contextlib.AsyncExitStack() as stack:
+                writer = await self._open(client, stack)
                 async with slots:
                     await self._fill(writer)
                 labels = self._wanted.labels()
@@ -123,6 +125,22 @@ class Download:
             self._blame_contributors(error)
             return False
         return True
+
+    async def _open(self, client: Client, stack: contextlib.AsyncExitStack) -> Writer:
+        """The ingest's writer, which ends with `stack`. Who leaves meanwhile knows after whose the ingest is."""
+
+        async def entered() -> Writer:
+            writer = client.content.writer(
+                self._ref, total=self._descriptor.size, expected=self._descriptor.digest
+            )
+            opened = await stack.enter_async_context(writer)
+            self._owns_ingest = True
+            return opened
+
+        try:
+            return await shielded(entered(), f"open {self._ref}", OPENING_SECONDS)
+        except TimeoutError:
+            raise DeadlineExceeded(f"{self._subject}: containerd does not open its ingest") from None
 
     async def _wait_for_other_writer(self, client: Client) -> None:
         """A pause, and an end to them when the other writer makes no progress either."""

@@ -26,6 +26,7 @@ PURPOSE_LABEL: Final = "cri-shim.io/purpose"
 PURPOSE: Final = "pull"
 EXPIRY_SECONDS: Final = 30 * 24 * 3600.0
 """Only for the case that no server ever starts again: pulls may overlap without a gap for days."""
+BEGINNING_SECONDS: Final = 60.0
 LEAVING_SECONDS: Final = 30.0
 
 
@@ -43,18 +44,10 @@ class PullLease:
     @asynccontextmanager
     async def hold(self) -> AsyncIterator[Client]:
         """A client whose calls keep what they make from the garbage collector until the last holder leaves."""
-        async with self._turn:
-            if self._held is None:
-                self._id = f"cri-shim-pull-{secrets.token_hex(8)}"
-                held = self._client.leases.hold(
-                    id=self._id,
-                    labels={PURPOSE_LABEL: PURPOSE},
-                    expires_in=EXPIRY_SECONDS,
-                )
-                self._leased = await held.__aenter__()
-                self._held = held
-            self._holders += 1
+        self._holders += 1
         try:
+            # A lease that was asked for may be there, whoever has lost interest meanwhile: only its end tells.
+            await shielded(self._begin(), "begin pull lease", BEGINNING_SECONDS)
             yield self._leased
         finally:
             await shielded(self._leave(), "leave pull lease", LEAVING_SECONDS)
@@ -67,6 +60,18 @@ class PullLease:
                     continue
                 with suppress(NotFound):
                     await self._client.leases.delete(lease.id)
+
+    async def _begin(self) -> None:
+        async with self._turn:
+            if self._held is None:
+                self._id = f"cri-shim-pull-{secrets.token_hex(8)}"
+                held = self._client.leases.hold(
+                    id=self._id,
+                    labels={PURPOSE_LABEL: PURPOSE},
+                    expires_in=EXPIRY_SECONDS,
+                )
+                self._leased = await held.__aenter__()
+                self._held = held
 
     async def _leave(self) -> None:
         async with self._turn:
