@@ -72,6 +72,13 @@ def requested_mount(
     if bool(uids) != bool(gids):
         raise bad_value(f"{_FIELD}.gidMappings", len(gids), "given exactly when uidMappings are")
     if uids:
+        # An older runtime would mount it without them, and not say so.
+        if not handler.user_namespaces:
+            raise bad_value(
+                f"{_FIELD}.uidMappings",
+                f"{len(uids)} mappings at {mount.container_path}",
+                f"empty, since runtime handler {handler.name!r} maps no ids here (see its features in the status)",
+            )
         mounted["uidMappings"], mounted["gidMappings"] = uids, gids
     return mounted
 

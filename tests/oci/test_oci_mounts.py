@@ -140,6 +140,8 @@ def test_id_mappings_of_a_mount(build_container, config):
     mount.gidMappings.add(container_id=0, host_id=6, length=9)
     spec = build_container()
     assert mount_at(spec, "/data")["gidMappings"] == [{"containerID": 0, "hostID": 6, "size": 9}]
+    with pytest.raises(InvalidArgument, match=r"config\.mounts\.uidMappings: .* runtime handler 'old'"):
+        build_container(handler=RuntimeHandler("old"))
     mount.gidMappings[0].length = 0
     with pytest.raises(InvalidArgument, match="length"):
         build_container()
