@@ -150,6 +150,8 @@ async def _run(
         path.unlink(missing_ok=True)
         if leave_nothing:
             await _remove_everything(assembly)
+        await supervisor.close()  # first who uses the log keeper, then the connection to it
+        if leave_nothing:
             await assembly.keeper.shutdown()
         else:
             await assembly.keeper.close()
