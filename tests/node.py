@@ -28,7 +28,7 @@ from cri.errors import CriError, Unavailable
 from cri.image.settings import ImageSettings, RegistrySettings
 from cri.image.store import ImageStore
 from cri.linux import fifo
-from cri.logs.client import Followed, LogKeeper
+from cri.logs.client import Followed, LogKeeper, PumpCounters
 from cri.network.attachment import Attachment
 from cri.network.pod_network import PodNetwork
 from cri.network.request import PodRequest
@@ -95,6 +95,9 @@ class FakeKeeper:
 
     async def statistics(self) -> dict[str, None]:
         return dict.fromkeys(self.followed)
+
+    async def counters(self, container_id: str) -> PumpCounters | None:
+        return PumpCounters(bytes=17) if container_id in self.followed else None
 
     async def reopen(self, container_id: str) -> None:
         await asyncio.sleep(0)

@@ -123,7 +123,14 @@ async def watch_logs(keeper: LogKeeper, metrics: Metrics) -> None:
 
     async def read() -> dict[str, LogTotals]:
         return {
-            container_id: LogTotals(each.bytes, each.lines, each.split_lines, each.lost_bytes)
+            container_id: LogTotals(
+                bytes=each.bytes,
+                lines=each.lines,
+                split_lines=each.split_lines,
+                lost_bytes=each.lost_bytes,
+                suppressed_bytes=each.suppressed_bytes,
+                rotations=each.rotations,
+            )
             for container_id, each in (await keeper.statistics()).items()
         }
 

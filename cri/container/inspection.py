@@ -1,11 +1,13 @@
-"""Looks into what containerd stores of a container, for verbose answers only: everything else is in the index."""
+"""Looks for what the index does not have, for verbose answers only: in containerd's records, in the log keeper."""
 
 from __future__ import annotations
 
 import json
+from dataclasses import asdict
 from typing import TYPE_CHECKING
 
 from api.containerd import errors as containerd_errors
+from cri.errors import CriError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -21,3 +23,12 @@ async def runtime_spec(engine: Engine, identifier: str) -> Mapping[str, object]:
         return {}
     spec: Mapping[str, object] = json.loads(record.spec.value) if record.spec else {}
     return spec
+
+
+async def log_counters(engine: Engine, container_id: str) -> Mapping[str, object]:
+    """What the log keeper has counted of a container's output; empty if it does not follow it or does not answer."""
+    try:
+        counters = await engine.keeper.counters(container_id)
+    except CriError:
+        return {}
+    return {} if counters is None else asdict(counters)

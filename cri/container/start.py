@@ -73,6 +73,8 @@ def streams_of(engine: Engine, container: Container) -> Followed:
         log_path=Path(container.record.log_path) if container.record.log_path else None,
         terminal=terminal,
         max_line=engine.settings.max_container_log_line_size,
+        rate_limit=engine.settings.container_log_rate_limit,
+        rotate_bytes=engine.settings.container_log_rotate_size,
     )
 
 

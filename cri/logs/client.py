@@ -170,6 +170,14 @@ class LogKeeper:
         answer = cast("dict[str, dict[str, object]]", await self._request("statistics"))
         return {container: _counters(fields) for container, fields in answer.items()}
 
+    async def counters(self, container_id: str) -> PumpCounters | None:
+        """Counters of one container, None when it is not followed."""
+        answer = cast(
+            "dict[str, dict[str, object]]", await self._request("statistics", container=container_id)
+        )
+        fields = answer.get(container_id)  # an older keeper tells those of all
+        return None if fields is None else _counters(fields)
+
     async def subscribe(self, container_id: str) -> Subscription:
         """Live output from now on. Raises NotFound when the container is not followed."""
         await self._connected()  # restarts a dead keeper and has it follow again

@@ -76,7 +76,7 @@ class Following:
                 raise RefusedError(protocol.CONFLICT, f"container {container} is followed with other paths")
             return
         try:
-            output = Output(*_paths(followed), max_line=followed["max_line"])
+            output = Output(followed)
         except OSError as error:
             raise _cannot_open("output", container, error) from None
         try:
@@ -136,9 +136,10 @@ class Following:
         for container in list(self._entries):
             self.release(container)
 
-    def counters(self) -> dict[str, Counters]:
-        """The figures of every container."""
-        return {container: entry.output.counters() for container, entry in self._entries.items()}
+    def counters(self, container: str | None = None) -> dict[str, Counters]:
+        """The figures of every container, or of one if it is followed."""
+        wanted = self._entries if container is None else self._entries.keys() & {container}
+        return {each: self._entries[each].output.counters() for each in wanted}
 
 
 def _paths(followed: WireFollowed) -> tuple[str, str | None, str | None]:

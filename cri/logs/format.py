@@ -106,6 +106,10 @@ class RecordFormatter:
             self._begun.clear()
         return records
 
+    def remark(self, text: str, stamp: bytes) -> list[Piece]:
+        """A record of our own between those of the container."""
+        return [stamp + self._full, text.encode(), b"\n"]
+
     def _without_returns(self, block: bytes) -> bytes:
         if self._held:
             block = b"\r" + block

@@ -4,7 +4,7 @@ Only complete records stay in the file: readers take half a header for nonsense 
 A batch goes out in one write; when the disk fills up in the middle of it, the torn record is cut off again and
 counted as lost. What a keeper left torn that was killed in the middle of a write is cut off when the file is opened
 (or closed with a newline, should the last one be very far away). A failing disk never stops the caller: the
-container would block on its full pipe.
+container would block on its full pipe. On request a file that has reached a size is set aside for a new one.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ import time
 from typing import TYPE_CHECKING
 
 from cri.logs.complaints import complain
+from cri.logs.rotation import set_aside
 
 if TYPE_CHECKING:
     from cri.logs.format import Piece
@@ -30,11 +31,15 @@ _LONGEST_TORN_BYTES = 1024 * 1024
 class LogFile:
     """An open log file; with `path` None everything is discarded and nothing counts as lost."""
 
-    def __init__(self, path: str | None) -> None:
+    def __init__(self, path: str | None, rotate_bytes: int = 0) -> None:
+        """`rotate_bytes` is the size at which it is set aside; 0 leaves that to others."""
         self.path = path
         self.lost_bytes = 0
         self.lost_lines = 0
+        self.rotations = 0
         self.last_error = ""
+        self._rotate_bytes = rotate_bytes
+        self._size = 0
         self._descriptor = -1
         self._torn = False
         self._failing = False
@@ -51,6 +56,7 @@ class LogFile:
         self.close()
         self._descriptor = descriptor
         self._torn = _remove_torn_end(descriptor)
+        self._size = os.fstat(descriptor).st_size
 
     def close(self) -> None:
         """Close the file; idempotent."""
@@ -78,7 +84,24 @@ class LogFile:
             return
         if self._failing:
             self._failing = False
-            complain(f"log file {self.path} can be written again")
+            complain(
+                f"log file {self.path} can be written again; {self.lost_bytes} bytes in {self.lost_lines} lines "
+                "have been lost so far"
+            )
+        self._size += total
+        if 0 < self._rotate_bytes <= self._size:
+            self._rotate(self.path)
+
+    def _rotate(self, path: str) -> None:
+        """Go on in a new file; if that fails, in the old one, until it has grown by as much again."""
+        self._size = 0
+        try:
+            set_aside(path, self._descriptor)
+            self.open()
+        except OSError as error:
+            complain(f"cannot rotate {path}: {error.strerror or error}")
+        else:
+            self.rotations += 1
 
     def _open_if_lost(self) -> None:
         """A file that could not be opened when following began is tried again, once a second."""

@@ -61,7 +61,9 @@ class Keeper:
             "reopen": lambda _, message: self._following.reopen(_container(message)),
             "release": lambda _, message: self._following.release(_container(message)),
             "drained": self._drained,
-            "statistics": lambda _, __: self._following.counters(),
+            "statistics": lambda _, message: self._following.counters(
+                cast("str | None", message.get("container"))
+            ),
             "subscribe": self._subscribe,
             "shutdown": self._shutdown,
         }

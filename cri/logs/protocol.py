@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 VERSION: Final = 1
 """Of this protocol; a change that the other side cannot ignore raises it."""
 
-REVISION: Final = 1
+REVISION: Final = 2
 """Of the keeper's program; raised with every change worth replacing a running keeper for."""
 
 MESSAGE: Final = 0

@@ -15,14 +15,18 @@ import contextlib
 import fcntl
 import os
 import stat
+import time
+from functools import partial
 from typing import TYPE_CHECKING, Protocol
 
 from cri.logs.complaints import complain
 from cri.logs.format import RecordFormatter, Timestamps
 from cri.logs.logfile import LogFile
+from cri.logs.rate import RateLimit
 
 if TYPE_CHECKING:
-    from cri.logs.values import Counters
+    from cri.logs.format import Piece
+    from cri.logs.values import Counters, WireFollowed
 
 BLOCK_BYTES = 256 * 1024
 PIPE_BYTES = 1024 * 1024
@@ -89,17 +93,18 @@ class Stream:
 class Output:
     """Everything about one followed container: its streams, its log file, its listeners."""
 
-    def __init__(self, stdout: str, stderr: str | None, log_path: str | None, max_line: int) -> None:
+    def __init__(self, followed: WireFollowed) -> None:
         """Opens the read ends, not the log. Raises OSError, then nothing is left open."""
-        self.log = LogFile(log_path)
+        self.log = LogFile(followed["log_path"], followed.get("rotate_bytes", 0))
+        self.limit = RateLimit(limit) if (limit := followed.get("rate_limit", 0)) > 0 else None
         self.listeners: list[Listener] = []
         self.bytes = 0
         self.skipped_bytes = 0
         self.streams: list[Stream] = []
         try:
-            for name, path in (("stdout", stdout), ("stderr", stderr)):
+            for name, path in (("stdout", followed["stdout"]), ("stderr", followed["stderr"])):
                 if path:
-                    self.streams.append(Stream(name, path, max_line))
+                    self.streams.append(Stream(name, path, followed["max_line"]))
         except OSError:
             self.close()
             raise
@@ -117,6 +122,9 @@ class Output:
             "split_lines": sum(stream.formatter.split_lines for stream in self.streams),
             "lost_bytes": self.log.lost_bytes,
             "lost_lines": self.log.lost_lines,
+            "suppressed_bytes": self.limit.suppressed_bytes if self.limit else 0,
+            "suppressed_lines": self.limit.suppressed_lines if self.limit else 0,
+            "rotations": self.log.rotations,
             "skipped_bytes": self.skipped_bytes + sum(listener.skipped for listener in self.listeners),
             "last_error": self.log.last_error,
             "finished": self.finished,
@@ -131,7 +139,8 @@ class Output:
             self._end(stream, stamps)
             return 0
         self.bytes += len(block)
-        self.log.write(stream.formatter.feed(block, stamps.now()))
+        stamp = stamps.now()
+        self._write(stream, stream.formatter.feed(block, stamp), stamp)
         for listener in self.listeners:
             listener.hear(stream.name, block)
         return len(block)
@@ -158,8 +167,17 @@ class Output:
             stream.close()
         self.log.close()
 
+    def _write(self, stream: Stream, records: list[Piece], stamp: bytes) -> None:
+        if self.limit is not None:
+            remark = partial(stream.formatter.remark, stamp=stamp)
+            records = self.limit.admit(records, time.monotonic(), remark)
+        self.log.write(records)
+
     def _end(self, stream: Stream, stamps: Timestamps) -> None:
-        self.log.write(stream.formatter.finish(stamps.now()))
+        stamp = stamps.now()
+        self._write(stream, stream.formatter.finish(stamp), stamp)
+        if self.limit is not None:
+            self.log.write(self.limit.tell(partial(stream.formatter.remark, stamp=stamp)))
         stream.close()
         if self.finished:
             for listener in list(self.listeners):

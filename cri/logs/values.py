@@ -6,7 +6,7 @@ Imported by the keeper process too, so nothing here may pull in asyncio, gRPC or
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, TypedDict
+from typing import TYPE_CHECKING, NotRequired, TypedDict
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -20,7 +20,8 @@ class Followed:
 
     `stdout` and `stderr` are FIFOs that exist already; `stderr` is None with a terminal, where the kernel
     merges both. `log_path` None means: drain and discard. `max_line` is the longest content in bytes before a
-    line is split (containerd's `max_container_log_line_size`); 0 or less means no limit.
+    line is split (containerd's `max_container_log_line_size`); 0 or less means no limit. What goes beyond
+    `rate_limit` bytes of log a second is suppressed, and a log of `rotate_bytes` is set aside; 0 means never.
     """
 
     container_id: str
@@ -29,6 +30,8 @@ class Followed:
     log_path: Path | None
     terminal: bool = False
     max_line: int = DEFAULT_MAX_LINE
+    rate_limit: int = 0
+    rotate_bytes: int = 0
 
     def wire(self) -> WireFollowed:
         """As it travels to the keeper. With a terminal everything is stdout."""
@@ -38,6 +41,8 @@ class Followed:
             "stderr": None if self.stderr is None or self.terminal else str(self.stderr),
             "log_path": None if self.log_path is None else str(self.log_path),
             "max_line": self.max_line,
+            "rate_limit": self.rate_limit,
+            "rotate_bytes": self.rotate_bytes,
         }
 
 
@@ -55,6 +60,12 @@ class PumpCounters:
     """Bytes of records (headers included) that could not be written."""
     lost_lines: int = 0
     """Records that could not be written, in part or at all."""
+    suppressed_bytes: int = 0
+    """Bytes of records (headers included) that were not written for the rate limit's sake."""
+    suppressed_lines: int = 0
+    """Records that were not written for the rate limit's sake."""
+    rotations: int = 0
+    """How often the log was set aside for its size."""
     skipped_bytes: int = 0
     """Bytes that live listeners were too slow to receive; the log has them."""
     last_error: str = ""
@@ -64,13 +75,15 @@ class PumpCounters:
 
 
 class WireFollowed(TypedDict):
-    """`Followed` on the wire. A newer server may add keys; an older keeper ignores them."""
+    """`Followed` on the wire. A newer server adds keys, which an older keeper ignores; an older server omits some."""
 
     container: str
     stdout: str
     stderr: str | None
     log_path: str | None
     max_line: int
+    rate_limit: NotRequired[int]
+    rotate_bytes: NotRequired[int]
 
 
 class Counters(TypedDict):
@@ -81,6 +94,9 @@ class Counters(TypedDict):
     split_lines: int
     lost_bytes: int
     lost_lines: int
+    suppressed_bytes: int
+    suppressed_lines: int
+    rotations: int
     skipped_bytes: int
     last_error: str
     finished: bool

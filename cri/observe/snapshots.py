@@ -32,6 +32,10 @@ class LogTotals:
     """Lines longer than the limit, written in pieces."""
     lost_bytes: int = 0
     """Bytes drained from containers that could not be written."""
+    suppressed_bytes: int = 0
+    """Bytes that were not written for the rate limit's sake."""
+    rotations: int = 0
+    """Logs that were set aside for their size, without waiting for the kubelet."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,6 +115,8 @@ class Snapshots(Collector):
             ("lines", "Lines of container output written to log files.", totals.lines),
             ("split_lines", "Lines over the size limit, written in pieces.", totals.split_lines),
             ("lost_bytes", "Bytes of container output that could not be written.", totals.lost_bytes),
+            ("suppressed_bytes", "Bytes of container output over the rate limit.", totals.suppressed_bytes),
+            ("rotations", "Log files rotated for their size.", totals.rotations),
         )
 
 

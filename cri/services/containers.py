@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from api.wire import criv1
 from cri.container import status
-from cri.container.inspection import runtime_spec
+from cri.container.inspection import log_counters, runtime_spec
 from cri.errors import InvalidArgument
 from cri.services.encoding import Encoded
 from cri.services.list_entries import container_entry
@@ -51,6 +51,7 @@ class ContainerCalls:
         info = {}
         if request.verbose:
             info = status.verbose_info(container, await runtime_spec(self.on.engine, container.id))
+            info["log"] = json.dumps(await log_counters(self.on.engine, container.id))
             info["timeline"] = json.dumps({"operations": self.on.timelines.of_container(container.id)})
         return criv1.ContainerStatusResponse(status=status.status_message(container, image), info=info)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -132,6 +133,14 @@ async def test_labels_and_annotations_come_back_byte_identical(node: DoubleNode,
     container = (await cri.runtime.CreateContainer(request)).container_id
     found = (await cri.runtime.ContainerStatus(criv1.ContainerStatusRequest(container_id=container))).status
     assert dict(found.labels) == dict(found.annotations) == odd
+
+
+async def test_the_verbose_status_of_a_container_has_its_log_counters(node: DoubleNode, cri: CriClient):
+    _, container = await node.running()
+    request = criv1.ContainerStatusRequest(container_id=container, verbose=True)
+    assert json.loads((await cri.runtime.ContainerStatus(request)).info["log"])["bytes"] == 17
+    await cri.runtime.StopContainer(criv1.StopContainerRequest(container_id=container))
+    assert json.loads((await cri.runtime.ContainerStatus(request)).info["log"]) == {}, "followed no longer"
 
 
 async def test_an_unknown_image_is_an_empty_answer(cri: CriClient):

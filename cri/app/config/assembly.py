@@ -46,6 +46,8 @@ def container_settings(configuration: Configuration) -> ContainerSettings:
     """Settings of container operations."""
     return ContainerSettings(
         max_container_log_line_size=configuration.max_container_log_line_size,
+        container_log_rate_limit=configuration.container_log_rate_limit,
+        container_log_rotate_size=configuration.container_log_rotate_size,
         drain_exec_sync_io_timeout=configuration.drain_exec_sync_io_timeout,
         unclaimed_result_timeout=configuration.unclaimed_result_timeout,
     )

@@ -76,6 +76,22 @@ class Configuration:
         default=16 * KIBIBYTE,
         metadata=meaning("Bytes of a log line before it is split into parts; 0 or less never splits."),
     )
+    container_log_rate_limit: int = field(
+        default=0,
+        metadata=meaning(
+            "Our own. Bytes of log that a container may fill in a second; the rest is dropped, which the log says. "
+            "0 is no limit. For containers that start later.",
+            lowest=0,
+        ),
+    )
+    container_log_rotate_size: int = field(
+        default=0,
+        metadata=meaning(
+            "Our own. Bytes at which a log is rotated before the kubelet looks, which it does every ten seconds; four "
+            "rotated ones are kept. 0 leaves it to the kubelet. For containers that start later.",
+            lowest=0,
+        ),
+    )
     drain_exec_sync_io_timeout: Duration = field(
         default=Duration(0),
         metadata=meaning(
