@@ -179,9 +179,9 @@ def _stat_fields(pid: int) -> list[str] | None:
 
 def processes() -> Iterator[tuple[int, list[str]]]:
     """Every process with its command line; kernel threads and zombies, which have none, are left out."""
-    for entry in os.scandir("/proc"):
-        if entry.name.isdigit() and (command := command_line(int(entry.name))):
-            yield int(entry.name), command
+    for name in os.listdir("/proc"):
+        if name.isdigit() and (command := command_line(int(name))):
+            yield int(name), command
 
 
 def command_line(pid: int) -> list[str]:

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import signal
 import stat
 import uuid
 from collections import Counter
@@ -35,7 +34,7 @@ from api.wire.containerd import (
 )
 from cri.app.embedded_layout import EmbeddedLayout
 from cri.app.embedded_network import removal_of_rules
-from cri.app.embedded_remains import end_process, mounts_below, shims
+from cri.app.embedded_remains import mounts_below
 from cri.linux.process import processes
 from e2e.harness.patience import patiently
 
@@ -101,20 +100,6 @@ async def traces(layout: EmbeddedLayout) -> list[str]:
         *(f"firewall rule: {rule}" for rule in await _firewall_rules(f"cri-shim-{layout.fingerprint}")),
         *(f"bridge: {bridge.name}" for _ in range(bridge.exists())),
     ]
-
-
-async def end_abandoned_shims(containerd: EmbeddedContainerd) -> None:
-    """End shims of this containerd that have no bundle any more.
-
-    containerd 1.6 leaves one when the caller of Tasks.Create is killed in mid-call: it removes the bundle but
-    does not end the shim, and no record of it is left by which a CRI server could find it.
-    """
-    for pid, command in processes():
-        if pid not in shims(containerd.address):
-            continue
-        identifier = command[command.index("-id") + 1]
-        if not list(containerd.layout.bundles.glob(f"*/{identifier}")):
-            await end_process(pid, signal.SIGKILL)
 
 
 async def collect_garbage(address: str) -> None:

@@ -144,8 +144,7 @@ def remove_cgroups(parent: str) -> None:
         tops = [*Path("/sys/fs/cgroup").glob(f"*{parent}"), *Path("/sys/fs/cgroup").glob(parent.lstrip("/"))]
         if not tops:
             return
-        for path in sorted((path for top in tops for path in (*top.rglob("*"), top)), reverse=True):
-            if path.is_dir():
-                with contextlib.suppress(OSError):
-                    path.rmdir()
+        for directory, _, _ in (each for top in tops for each in os.walk(top, topdown=False)):
+            with contextlib.suppress(OSError):
+                os.rmdir(directory)
         time.sleep(CGROUP_PAUSE_SECONDS)

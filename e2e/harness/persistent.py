@@ -15,6 +15,7 @@ import grpc
 import grpc.aio
 
 from api.wire import criv1
+from e2e.harness.patience import patiently
 from e2e.harness.workload import Container, Pod
 
 if TYPE_CHECKING:
@@ -26,7 +27,7 @@ T = TypeVar("T")
 Code = grpc.StatusCode
 
 CALL_SECONDS = 60.0
-PATIENCE_SECONDS = 180.0
+PATIENCE_SECONDS = patiently(300.0)
 PAUSE_SECONDS = 0.1
 PASSING = frozenset(
     {
@@ -49,17 +50,22 @@ class Persistent:
     image: str
     again: Counter[str] = field(default_factory=Counter)
     """Calls that had to be repeated, by RPC and code."""
+    answers: Counter[str] = field(default_factory=Counter)
+    """Calls that succeeded, by RPC."""
 
     async def until_done(self, name: str, call: Callable[[], Awaitable[T]]) -> T:
         """Call until it succeeds; what cannot pass by itself is raised at once."""
         deadline = asyncio.get_running_loop().time() + PATIENCE_SECONDS
         while True:
             try:
-                return await call()
+                answer = await call()
             except grpc.aio.AioRpcError as error:
                 if error.code() not in PASSING or asyncio.get_running_loop().time() > deadline:
                     raise
                 self.again[f"{name} {error.code().name}"] += 1
+            else:
+                self.answers[name] += 1
+                return answer
             await asyncio.sleep(PAUSE_SECONDS)
 
     async def pod(self, config: criv1.PodSandboxConfig) -> Pod:

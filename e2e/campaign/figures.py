@@ -1,0 +1,43 @@
+"""What a campaign counts."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass, field
+
+
+@dataclass
+class Figures:
+    """What was done, and what went wrong."""
+
+    server_kills: int = 0
+    containerd_kills: int = 0
+    pods: int = 0
+    containers: int = 0
+    cut_off_starts: int = 0
+    """Containers whose start was cut off: they ended with StartError and never ran."""
+    execs: int = 0
+    pulls: int = 0
+    lines: int = 0
+    answers: Counter[str] = field(default_factory=Counter)
+    """Calls that succeeded, by RPC."""
+    again: Counter[str] = field(default_factory=Counter)
+    """Calls that had to be repeated, by RPC and code."""
+    swept: list[str] = field(default_factory=list)
+    """What the janitor's last round removed."""
+    losses: list[str] = field(default_factory=list)
+    leaks: list[str] = field(default_factory=list)
+    recovery_seconds: list[float] = field(default_factory=list)
+    """From the start of the server's program to its first answer."""
+    seconds: float = 0.0
+
+    @property
+    def changes(self) -> int:
+        """Calls that succeeded and did more than ask."""
+        return sum(count for name, count in self.answers.items() if not name.endswith("Status"))
+
+    @property
+    def verdict(self) -> str:
+        """Each loss and leak on a line of its own, empty when there is none."""
+        lost = [f"lost: {loss}" for loss in self.losses]
+        return "\n".join(lost + [f"left: {leak}" for leak in self.leaks])
