@@ -73,10 +73,10 @@ async def _create(
     engine: Engine, sandbox: Sandbox, identifier: str, name: str, config: criv1.ContainerConfig
 ) -> Container:
     _check_sandbox(engine, sandbox)
-    image = engine.images.find(config.image.image)
+    handler = engine.handlers.get(sandbox.record.runtime_handler)
+    image = engine.images.find(config.image.image, handler.platform)
     if image is None:
         raise NotFound(f"image {config.image.image!r} is not on this node; pull it first")
-    handler = engine.handlers.get(sandbox.record.runtime_handler)
     signal_name = stop_signal(config.stop_signal, image.config.stop_signal)
     signal_number(signal_name)
     record = ContainerRecord(

@@ -17,8 +17,8 @@ from cri.image import stored
 from cri.image.chain import chain_ids
 from cri.image.documents import gc_labels, ref_prefix
 from cri.image.download import Fetched, Wanted
-from cri.image.index import Facts, facts_of
 from cri.image.manifest import check_layers, parse_config
+from cri.image.names import Facts, facts_of
 from cri.image.turns import Turns
 from cri.image.unpack import UNCOMPRESSED_LABEL, Layer, note_diff_id, snapshot_hints, snapshot_label
 

@@ -1,7 +1,6 @@
 """The images that containerd has, in memory: every List, Status and look-up is answered from here.
 
-containerd's records are names that point at content; an image is all names whose content has one config. What the
-content says is read once per target and kept as long as a name points there. Changes come in two ways, from this
+What a record's target says is read once and kept as long as a name points there. Changes come in two ways, from this
 server's own pulls and removals at once, and from containerd's events for everybody else's (and ours, once
 more); an event only says that a name has changed, so the name is read again. Reads of one name may overtake each
 other, therefore each takes a number first, and an answer older than what is known is dropped.
@@ -9,8 +8,6 @@ other, therefore each takes a number first, and an answer older than what is kno
 
 from __future__ import annotations
 
-from collections import Counter
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 import structlog
@@ -19,47 +16,23 @@ from api.containerd import errors as containerd
 from cri.concurrency.together import all_of
 from cri.errors import CriError, InvalidArgument, NotFound
 from cri.image import reference
-from cri.image.chain import chain_ids
 from cri.image.documents import walk
-from cri.image.image import Image, ImageConfig
-from cri.image.manifest import check_layers
-from cri.image.records import PINNED, PINNED_LABEL, is_pinned
+from cri.image.manifest import check_layers, is_index
+from cri.image.names import Facts, Names, facts_of
 from cri.image.stored import StoredDocuments
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
-    from api.containerd import Client, Descriptor
+    from api.containerd import Client
     from api.containerd import Image as Record
-    from cri.image.documents import Walk
+    from cri.image.image import Image
     from cri.image.platform import Platform
 
 log = structlog.get_logger(__name__)
 
 _REMEMBERED: Final = 10_000
 """Names that are gone whose last turn is kept."""
-
-
-@dataclass(frozen=True, slots=True)
-class Facts:
-    """What a target's content says: the part of an Image that does not depend on names."""
-
-    id: str
-    size: int
-    config: ImageConfig
-    manifest_digest: str
-
-
-@dataclass(frozen=True, slots=True)
-class _Name:
-    target: Descriptor
-    id: str
-    pinned: bool
-
-
-def facts_of(found: Walk, config: ImageConfig) -> Facts:
-    """The facts of an image whose documents are known."""
-    return Facts(found.manifest.config.digest, found.size, config, found.manifest_digest)
 
 
 class Index:
@@ -73,30 +46,21 @@ class Index:
         `pinned` are references and patterns of images that are pinned whatever their labels say."""
         self._client = client
         self._platforms = tuple(dict.fromkeys((platform, *others)))
-        self._pinned = tuple(pinned)
-        self._names: dict[str, _Name] = {}
-        self._members: dict[str, dict[str, _Name]] = {}
-        """By image id, what `_names` holds by name."""
-        self._facts: dict[str, Facts] = {}
-        """By target, with the number of names that point there in `_uses`."""
-        self._uses: Counter[str] = Counter()
-        self._images: dict[str, Image] = {}
+        self._names = Names(self._platforms, pinned)
         self._turns: dict[str, int] = {}
         self._turn = 0
 
     def reconfigure(self, pinned: Sequence[str], others: Sequence[Platform]) -> None:
         """Other pinned images and platforms; images that were left out for their platform come with the next `load`."""
         self._platforms = tuple(dict.fromkeys((self._platforms[0], *others)))
-        self._pinned = tuple(pinned)
-        for image_id in list(self._images):
-            self._rebuild(image_id)
+        self._names.reconfigure(self._platforms, pinned)
 
     async def load(self) -> None:
         """Read all records. What cannot be understood is logged and left out, never fatal."""
         turn = self._next_turn()
         records = await self._client.images.list()
         await all_of([self._learn(record, turn) for record in records])
-        for name in self._names.keys() - {record.name for record in records}:
+        for name in set(self._names) - {record.name for record in records}:
             self._drop(name, turn)
 
     async def refresh(self, name: str) -> None:
@@ -109,9 +73,9 @@ class Index:
             return
         await self._learn(record, turn)
 
-    def put(self, record: Record, facts: Facts) -> None:
-        """Note a record that this server has just written."""
-        self._set(record, facts, self._next_turn())
+    def put(self, record: Record, platform: Platform, facts: Facts) -> None:
+        """Note a record that this server has just written after a pull for `platform`."""
+        self._set(record, {platform: facts}, self._next_turn())
 
     def forget(self, names: Iterable[str]) -> None:
         """Note that this server has just removed these records."""
@@ -121,65 +85,73 @@ class Index:
 
     def images(self) -> list[Image]:
         """All images, by id."""
-        return [self._images[image_id] for image_id in sorted(self._images)]
+        return self._names.images()
 
     def contains(self, image_id: str) -> bool:
         """Whether there is an image with this id."""
-        return image_id in self._images
+        return self._names.image(image_id) is not None
 
-    def named(self, name: str) -> Image | None:
-        """The image with this exact record."""
-        known = self._names.get(name)
-        return self._images.get(known.id) if known else None
+    def named(self, name: str, platform: Platform | None = None) -> Image | None:
+        """The image that this exact record stands for on a platform, by default this host's."""
+        return self._names.named_for(name, platform or self._platforms[0])
 
-    def find(self, text: str) -> Image | None:
+    def find(self, text: str, platform: Platform | None = None) -> Image | None:
         """The image that an id, a name as users write it, or a unique beginning of an id stands for.
 
-        Raises InvalidArgument if the beginning fits several ids.
+        A name may stand for another image on another platform. Raises InvalidArgument if the beginning fits several
+        ids.
         """
-        if text in self._images:
-            return self._images[text]
-        image = self.named(text) or self._by_reference(text)
+        image = self._names.image(text) or self.named(text, platform)
+        if image is None and (name := _normalised(text)):
+            image = self.named(name, platform)
         return image or self._by_prefix(text)
 
-    def _by_reference(self, text: str) -> Image | None:
-        try:
-            parsed = reference.parse(text)
-        except InvalidArgument:
-            return None
-        return self.named(str(parsed))
+    def all_of(self, text: str) -> list[Image]:
+        """Every image that an id or name stands for: several where platforms share the name.
+
+        Raises InvalidArgument if the beginning of an id fits several.
+        """
+        image = self._names.image(text)
+        images = [image] if image else self._names.named(text) or self._names.named(_normalised(text))
+        if not images and (image := self._by_prefix(text)):
+            images = [image]
+        return images
 
     def _by_prefix(self, text: str) -> Image | None:
         prefix = reference.id_prefix(text)
-        if not prefix:
-            return None
-        matches = [image_id for image_id in self._images if image_id.startswith(prefix)]
+        matches = self._names.beginning(prefix) if prefix else []
         if len(matches) > 1:
             raise InvalidArgument(
                 f"image id {text!r} is ambiguous: it begins {len(matches)} ids; give more digits"
             )
-        return self._images[matches[0]] if matches else None
+        return matches[0] if matches else None
 
     async def _learn(self, record: Record, turn: int) -> None:
-        facts = self._facts.get(record.target.digest)
-        if facts is None:
+        facts = self._names.facts(record.target.digest)
+        # What was not there for one platform may have come since, under the same digest.
+        if missing := [platform for platform in self._platforms if platform not in facts]:
             try:
-                facts = await self._read(record)
+                facts = await self._read(record, missing, facts)
             except (CriError, containerd.ContainerdError) as error:
                 log.warning("image cannot be used and is left out", image=record.name, reason=str(error))
                 self._drop(record.name, turn)
                 return
         self._set(record, facts, turn)
 
-    async def _read(self, record: Record) -> Facts:
-        """What the target says for the first platform whose documents are there."""
+    async def _read(
+        self, record: Record, missing: Sequence[Platform], known: Mapping[Platform, Facts]
+    ) -> Mapping[Platform, Facts]:
+        """What is known of the target, with what it says for the other platforms whose documents are there."""
+        found = dict(known)
         failures: list[Exception] = []
-        for platform in self._platforms:
+        for platform in missing:
             try:
-                return await self._read_for(record, platform)
+                found[platform] = await self._read_for(record, platform)
             except (NotFound, containerd.NotFound) as failure:
                 failures.append(failure)
-        raise failures[0]
+        if not found:
+            raise failures[0]
+        return found
 
     async def _read_for(self, record: Record, platform: Platform) -> Facts:
         source = StoredDocuments(self._client)
@@ -202,54 +174,22 @@ class Index:
             self._turns = {name: number for name, number in self._turns.items() if number >= oldest}
         return True
 
-    def _set(self, record: Record, facts: Facts, turn: int) -> None:
+    def _set(self, record: Record, facts: Mapping[Platform, Facts], turn: int) -> None:
         if not self._current(record.name, turn):
             return
-        known = _Name(record.target, facts.id, record.labels.get(PINNED_LABEL) == PINNED)
-        old = self._names.get(record.name)
-        if old == known:
-            return
-        self._facts[record.target.digest] = facts
-        self._uses[record.target.digest] += 1
-        if old is not None:
-            self._unlink(record.name, old)
-        self._names[record.name] = known
-        self._members.setdefault(known.id, {})[record.name] = known
-        self._rebuild(known.id)
+        if not is_index(record.target.media_type):
+            # A manifest is the same image on every platform.
+            facts = {**dict.fromkeys(self._platforms, next(iter(facts.values()))), **facts}
+        self._names.put(record, facts)
 
     def _drop(self, name: str, turn: int) -> None:
-        if self._current(name, turn) and (old := self._names.pop(name, None)) is not None:
-            self._unlink(name, old)
+        if self._current(name, turn):
+            self._names.drop(name)
 
-    def _unlink(self, name: str, old: _Name) -> None:
-        target = old.target.digest
-        self._uses[target] -= 1
-        if not self._uses[target]:
-            del self._uses[target], self._facts[target]
-        members = self._members[old.id]
-        members.pop(name, None)
-        self._rebuild(old.id)
 
-    def _rebuild(self, image_id: str) -> None:
-        """Put an image together again whose names have changed, or let it go."""
-        names = self._members[image_id]
-        if not names:
-            del self._members[image_id]
-            self._images.pop(image_id, None)
-            return
-        # One config can be in several manifests and indexes; the record of the id says which came last.
-        known = names.get(image_id) or list(names.values())[-1]
-        facts = self._facts[known.target.digest]
-        chain = chain_ids(facts.config.diff_ids)
-        self._images[image_id] = Image(
-            id=image_id,
-            names=tuple(sorted(names)),
-            repo_tags=tuple(sorted(filter(reference.is_repo_tag, names))),
-            repo_digests=tuple(sorted(filter(reference.is_repo_digest, names))),
-            size=facts.size,
-            chain_id=chain[-1] if chain else "",
-            config=facts.config,
-            pinned=any(name.pinned for name in names.values()) or is_pinned(names, self._pinned),
-            target=known.target,
-            manifest_digest=facts.manifest_digest,
-        )
+def _normalised(text: str) -> str:
+    """The record's name for what a user wrote, "" if that cannot be."""
+    try:
+        return str(reference.parse(text))
+    except InvalidArgument:
+        return ""

@@ -37,8 +37,9 @@ if TYPE_CHECKING:
     from api.containerd import Client
     from cri.image.endpoint import Endpoint
     from cri.image.fetch import Fetcher
-    from cri.image.index import Facts, Index
+    from cri.image.index import Index
     from cri.image.lease import PullLease
+    from cri.image.names import Facts
     from cri.image.order import Order
     from cri.image.settings import ImageSettings, RegistrySettings
     from cri.image.transfer import TransferService
@@ -99,7 +100,7 @@ class Puller:
             authorizer = Authorizer(transport, order.keyring)
             repository = Repository(transport, authorizer, endpoints, order.reference)
             with tally.part("resolve"):
-                probable = self._index.named(str(order.reference)) is not None
+                probable = self._index.named(str(order.reference), order.platform) is not None
                 resolved = await resolve(
                     self._client, repository, order.reference, order.platform, probable=probable
                 )
@@ -149,7 +150,7 @@ class Puller:
         labels = records.labels_for(pinned=records.is_pinned(names, self._pinned))
         written = await all_of([records.write(client, name, target, labels) for name in names if name])
         for record in written:
-            self._index.put(record, facts)
+            self._index.put(record, order.platform, facts)
 
     def _report(self, order: Order, resolved: Resolved, facts: Facts, tally: Tally) -> PullReport:
         report = PullReport(

@@ -204,24 +204,37 @@ class ImageStore:
         await self._local.unpack(image, snapshotter or self._settings.snapshotter)
         return image.chain_id
 
-    def find(self, reference: str) -> Image | None:
+    def find(self, reference: str, platform: str = "") -> Image | None:
         """The image that an id, unique short id, tag, digest or name stands for, or None.
 
-        Raises InvalidArgument for a short id that fits several images.
+        `platform` is that of the runtime handler it is wanted for, "" the node's: on another platform a name may
+        stand for another image, or for none yet. Raises InvalidArgument for a short id that fits several images.
         """
-        return self._index.find(reference)
+        return self._index.find(reference, parse_platform(platform) if platform else None)
 
-    def list(self) -> builtins.list[Image]:
-        """All images, by id."""
-        return self._index.images()
+    def list(self, reference: str = "") -> builtins.list[Image]:
+        """All images, by id; with a `reference` those that it stands for, on whichever platform."""
+        return self._index.all_of(reference) if reference else self._index.images()
 
     async def remove(self, reference: str) -> None:
-        """Remove all names of the image that `reference` stands for; no such image is a success."""
-        image = self._index.find(reference)
-        if image is None:
+        """Remove all names of the images that `reference` stands for; no such image is a success.
+
+        Where an id is given, a name that another platform's image goes by as well stays for that one, and with
+        it the index that both are in, which keeps the content of both.
+        """
+        images = self._index.all_of(reference)
+        going = {image.id for image in images}
+        names = {
+            name
+            for image in images
+            for name in image.names
+            if going.issuperset(other.id for other in self._index.all_of(name))
+        }
+        if not names:
             return
-        self._index.forget(await remove_names(self._client, image))
-        log.info("image removed", image=reference, id=image.id, names=len(image.names))
+        await remove_names(self._client, names)
+        self._index.forget(names)
+        log.info("image removed", image=reference, ids=sorted(going), names=len(names))
 
     async def filesystem(self) -> builtins.list[FilesystemUsage]:
         """Usage of the image file system; at most a minute old, usually `stats_collect_period`."""

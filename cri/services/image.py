@@ -38,7 +38,8 @@ class ImageService:
 
     @rpc
     async def ImageStatus(self, request: criv1.ImageStatusRequest) -> criv1.ImageStatusResponse:
-        image = self._images.find(_named(request.image))
+        handler = self.on.engine.handlers.get_or_default(request.image.runtime_handler)
+        image = self._images.find(_named(request.image), handler.platform)
         if image is None:  # CRI: an unknown image is an empty response, not an error
             return criv1.ImageStatusResponse()
         info = messages.verbose_info(image, self._images.report_of(image)) if request.verbose else {}
@@ -64,9 +65,7 @@ class ImageService:
         return criv1.ImageFsInfoResponse(image_filesystems=usages, container_filesystems=usages)
 
     def _listed(self, wanted: criv1.ImageFilter) -> list[criv1.Image]:
-        reference = wanted.image.image
-        found = [self._images.find(reference)] if reference else self._images.list()
-        return [messages.image_message(image) for image in found if image is not None]
+        return [messages.image_message(image) for image in self._images.list(wanted.image.image)]
 
 
 def _named(image: criv1.ImageSpec) -> str:

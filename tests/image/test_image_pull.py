@@ -164,10 +164,46 @@ async def test_a_handler_may_want_another_platform(registry: ScriptedRegistry, m
     store = await make_store(platforms=("linux/s390x",))
     assert await store.pull(reference, platform="linux/s390x") == other.config.digest
     restarted = await make_store(platforms=("linux/s390x",))
-    image = restarted.find(reference)
+    assert restarted.find(reference) is None, "it is not here for this machine's platform"
+    image = restarted.find(reference, "linux/s390x")
     assert image is not None, "an image of which only a handler's platform is there is known after a restart"
     assert image.id == other.config.digest
     assert await restarted.unpacked(image, "native") == image.chain_id
+
+
+async def test_one_tag_is_two_images_on_two_platforms(
+    registry: ScriptedRegistry, make_store: MakeStore, containerd: ContainerdDouble
+) -> None:
+    ours, other = image_of(b"ours"), image_of(b"other", architecture="s390x")
+    index = index_of(
+        (other, {"os": "linux", "architecture": "s390x"}), (ours, {"os": "linux", "architecture": "amd64"})
+    )
+    reference = registry.add("app", "multi", ours, index)
+    registry.add("app", "other", other)
+    store = await make_store(platforms=("linux/s390x",))
+    assert await store.pull(reference) == ours.config.digest
+    assert await store.pull(reference, platform="linux/s390x") == other.config.digest
+    restarted = await make_store(platforms=("linux/s390x",))
+    for each in (store, restarted):
+        ids = {image.id: image for image in each.list()}
+        assert set(ids) == {ours.config.digest, other.config.digest}
+        assert [image.repo_tags for image in ids.values()] == [(reference,)] * 2, "both go by the tag"
+        here, there = each.find(reference), each.find(reference, "linux/s390x")
+        assert (here, there) == (ids[ours.config.digest], ids[other.config.digest])
+        assert here is not None
+        assert there is not None
+        assert (here.chain_id, there.chain_id) == (ours.diff_ids[0], other.diff_ids[0])
+        assert {image.id for image in each.list(reference)} == set(ids)
+    await restarted.remove(ours.config.digest)
+    assert restarted.find(reference) is None
+    left = restarted.find(reference, "linux/s390x")
+    assert left is not None
+    assert left.repo_tags == (reference,), "the name is still the other's"
+    assert await restarted.pull(reference) == ours.config.digest
+    await restarted.remove(reference)
+    assert restarted.list() == [], "removal by the name is meant for both"
+    containerd.collect_garbage()
+    assert not containerd.leftovers(), containerd.leftovers()
 
 
 async def test_two_pulls_of_one_image_are_one(registry: ScriptedRegistry, store: ImageStore) -> None:
