@@ -176,10 +176,13 @@ class StreamServer:
         kind, _, token = request.path.removeprefix("/").partition("/")
         if request.method not in ("GET", "POST"):
             raise Refused(405, "streams begin with GET or POST", (("Allow", "GET, POST"),))
-        call = self._tokens.redeem(token) if kind in PATHS else None
-        if call is None or not isinstance(call, PATHS[kind]):
+        promise = self._tokens.redeem(token) if kind in PATHS else None
+        if promise is None or not isinstance(promise.call, PATHS[kind]):
             raise Refused(404, "no such stream: URLs are good for one use within a minute")
-        return call
+        structlog.contextvars.bind_contextvars(
+            **promise.about
+        )  # for the connection, which is a task of its own
+        return promise.call
 
     async def _watch(self, transport: Transport) -> None:
         """End a connection on which nothing moves."""

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import secrets
 import time
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import structlog
 
 from cri.errors import ResourceExhausted
 
@@ -20,9 +22,13 @@ MOST_WAITING = 1000
 
 
 @dataclass(frozen=True, slots=True)
-class _Waiting:
+class Promise:
+    """What a token stands for."""
+
     call: Call
     expires: float
+    about: dict[str, Any] = field(default_factory=structlog.contextvars.get_contextvars)
+    """What the log lines of the request say besides their event; those of its session are to say it too."""
 
 
 class Tokens:
@@ -30,7 +36,7 @@ class Tokens:
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
-        self._waiting: dict[str, _Waiting] = {}
+        self._waiting: dict[str, Promise] = {}
 
     def issue(self, call: Call) -> str:
         """A new token for `call`. Raises ResourceExhausted when too many others are still waiting."""
@@ -41,15 +47,13 @@ class Tokens:
                 f"{MOST_WAITING} stream URLs wait for their clients; each is given up after {LIFE_SECONDS:g} s"
             )
         token = secrets.token_urlsafe(TOKEN_BYTES)
-        self._waiting[token] = _Waiting(call, now + LIFE_SECONDS)
+        self._waiting[token] = Promise(call, now + LIFE_SECONDS)
         return token
 
-    def redeem(self, token: str) -> Call | None:
+    def redeem(self, token: str) -> Promise | None:
         """What `token` stands for, None if it was never issued, has been used or is too old."""
-        waiting = self._waiting.pop(token, None)
-        if waiting is None or self._clock() >= waiting.expires:
-            return None
-        return waiting.call
+        promise = self._waiting.pop(token, None)
+        return promise if promise is not None and self._clock() < promise.expires else None
 
     def _expire(self, now: float) -> None:
         """Insertion order is the order of expiry, so the old ones are in front."""

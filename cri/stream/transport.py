@@ -67,13 +67,14 @@ class Transport(asyncio.Protocol):
     async def send(self, blocks: Iterable[bytes]) -> None:
         """Write all blocks, in order even when several tasks send; then wait while too much is unsent.
 
+        Everybody else has a turn in between, even where a fast client and a fast source never make the sender wait.
         Raises ConnectionResetError when the connection is lost.
         """
         if self._transport is not None and not self._lost.is_set():
-            self._transport.write(
-                b"".join(blocks)
-            )  # one system call and one segment for a header and its data
+            # One system call and one segment for a header and its data.
+            self._transport.write(b"".join(blocks))
             self.last_activity = self._loop.time()
+            await asyncio.sleep(0)
         if not self._writable.is_set():
             await self._writable.wait()
             self.last_activity = self._loop.time()

@@ -43,6 +43,10 @@ class Container:
             criv1.StopContainerRequest(container_id=self.id, timeout=grace_seconds)
         )
 
+    async def reopen_log(self) -> None:
+        request = criv1.ReopenContainerLogRequest(container_id=self.id)
+        await self.cri.runtime.ReopenContainerLog(request)
+
     async def remove(self) -> None:
         await self.cri.runtime.RemoveContainer(criv1.RemoveContainerRequest(container_id=self.id))
 

@@ -11,6 +11,7 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
+import structlog
 
 from cri.concurrency.supervision import Supervisor
 from cri.errors import FailedPrecondition, Unavailable
@@ -323,3 +324,21 @@ def test_urls_before_the_start():
 async def _done(process: FakeProcess) -> int:
     await process.write(b"done")
     return 0
+
+
+async def test_log_lines_of_a_session_say_what_it_is_about(
+    server: StreamServer, capsys: pytest.CaptureFixture[str]
+):
+    async def wait(process: FakeProcess) -> int:
+        await process.abandoned.wait()
+        return 0
+
+    with structlog.contextvars.bound_contextvars(container="c1", request_id="r1"):
+        url = server.url(fake_exec(wait, OUTPUT)[0])
+    async with SpdyClient.connect(url) as client:
+        await client.open(streamtype="error")
+        await client.open(streamtype="stdout")
+    await until(lambda: not server.sessions)
+    line = next(line for line in capsys.readouterr().out.splitlines() if "client of an exec is gone" in line)
+    assert "container=c1" in line
+    assert "request_id=r1" in line
