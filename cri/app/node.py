@@ -37,6 +37,7 @@ from cri.sandbox.node_status import Releases
 from cri.sandbox.observer import Observer
 from cri.sandbox.recovery import to_follow
 from cri.sandbox.sandboxes import Sandboxes
+from cri.services.admission import Admission
 from cri.services.collaborators import Collaborators
 from cri.state.node import Node
 from cri.stream.server import StreamServer
@@ -119,6 +120,7 @@ def assemble(
         configuration=lambda: effective(assembly.configuration),
         stats=NodeStats(engine, stats_settings(configuration)),
         events=ContainerEvents(engine, metrics),
+        admission=Admission(configuration.grpc.max_concurrent_rpcs),
     )
     janitor = Janitor(pods, on.observer, configuration.janitor.interval)
     assembly = Assembly(configuration, on, client, logs, janitor)

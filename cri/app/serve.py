@@ -12,15 +12,13 @@ import os
 import sys
 from typing import TYPE_CHECKING
 
-import grpc.aio
 import structlog
 
 from api.containerd import Client
 from api.containerd import errors as containerd_errors
-from api.wire.criv1 import image_service_pb2, runtime_service_pb2
 from cri.app.abilities import with_abilities
 from cri.app.builtin_plugin import demand_absence
-from cri.app.config.assembly import node_paths
+from cri.app.config.assembly import node_paths, service_settings
 from cri.app.doctor.commands import log_findings
 from cri.app.embedded import EmbeddedContainerd
 from cri.app.handlers import build_handlers
@@ -50,13 +48,13 @@ from cri.observe.loop_lag import watch_loop_lag
 from cri.observe.metrics import Metrics
 from cri.oci.oom_score import unexpectedly_limited
 from cri.sandbox.remove import remove_sandbox
-from cri.services.image import ImageService
-from cri.services.registration import add_service
-from cri.services.runtime import RuntimeService
+from cri.services.server import cri_server
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable
     from pathlib import Path
+
+    import grpc.aio
 
     from cri.app.config.configuration import Configuration
     from cri.app.config.schema import GrpcSection
@@ -131,7 +129,7 @@ async def _run(
         await assembly.on.streams.start()
         _start_tasks(assembly, supervisor, metrics, reloading)
         await _known(assembly)
-        server = _server(configuration, assembly, interceptors(metrics, tracing))
+        server = cri_server(assembly.on, service_settings(configuration), interceptors(metrics, tracing))
         health = _health(configuration, assembly)
         certificate = await metrics_certificate(configuration.metrics)
         async with serve_metrics(configuration.metrics.address, metrics, health, certificate):
@@ -216,24 +214,6 @@ async def _release(client: Client) -> str:
     except containerd_errors.ContainerdError as error:
         log.warning("containerd did not tell its version", error=str(error))
         return ""
-
-
-def _server(
-    configuration: Configuration, assembly: Assembly, watching: Sequence[grpc.aio.ServerInterceptor]
-) -> grpc.aio.Server:
-    server = grpc.aio.server(
-        maximum_concurrent_rpcs=configuration.grpc.max_concurrent_rpcs,
-        interceptors=watching,
-        options=[
-            ("grpc.max_receive_message_length", configuration.grpc.max_recv_message_size),
-            ("grpc.max_send_message_length", configuration.grpc.max_send_message_size),
-        ],
-    )
-    runtime = runtime_service_pb2.DESCRIPTOR.services_by_name["RuntimeService"]
-    image = image_service_pb2.DESCRIPTOR.services_by_name["ImageService"]
-    add_service(server, runtime, RuntimeService(assembly.on))
-    add_service(server, image, ImageService(assembly.on))
-    return server
 
 
 async def _listen(server: grpc.aio.Server, path: Path, section: GrpcSection) -> None:

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from cri.observe.timelines import Timelines
+from cri.services.admission import Admission
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -36,6 +37,7 @@ class Collaborators:
     stats: NodeStats
     events: ContainerEvents
     timelines: Timelines = field(default_factory=Timelines)
+    admission: Admission = field(default_factory=Admission)
 
     @property
     def engine(self) -> Engine:

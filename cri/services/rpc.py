@@ -61,7 +61,7 @@ def _wrapped(name: str, method: Method[S, Q, A]) -> Call[S, Q, A]:
         if about:
             structlog.contextvars.bind_contextvars(**about)
         try:
-            with operation(name, **about):
+            with self.on.admission.place(name), operation(name, **about):
                 return await method(self, request)
         except Exception as error:
             code, message = status_of(error)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
-from dataclasses import asdict
 
 from e2e.campaign.campaign import run_campaign
 from e2e.campaign.figures import Figures
@@ -33,5 +32,5 @@ def _arguments() -> argparse.Namespace:
 if __name__ == "__main__":
     given = _arguments()
     outcome = asyncio.run(main(given.server_kills, given.containerd_kills, given.seed))
-    print(json.dumps(asdict(outcome), indent=2))
+    print(json.dumps(vars(outcome), indent=2))
     raise SystemExit(1 if outcome.verdict else 0)

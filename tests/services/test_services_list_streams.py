@@ -3,51 +3,21 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
-from pathlib import Path
 
 import grpc
 import grpc.aio
 import pytest
-import pytest_asyncio
 from hypothesis import given
 from hypothesis import strategies as st
 
-from api.containerd import Client
 from api.cri import CriClient
 from api.wire import criv1
-from api.wire.criv1 import image_service_pb2, runtime_service_pb2
 from cri.services import streaming_rpc
-from cri.services.image import ImageService
-from cri.services.registration import add_service
-from cri.services.runtime import RuntimeService
 from cri.services.streaming_rpc import MOST_BYTES, MOST_ITEMS, pieces
-from tests.double import ContainerdDouble
 from tests.double.containerd import until
-from tests.node import DoubleNode, double_node
+from tests.node import DoubleNode
 
 PODS = 7
-
-
-@pytest_asyncio.fixture
-async def node(containerd: ContainerdDouble, client: Client, tmp_path: Path) -> AsyncIterator[DoubleNode]:
-    async with double_node(containerd, client, tmp_path) as made:
-        yield made
-
-
-@pytest_asyncio.fixture
-async def cri(node: DoubleNode) -> AsyncIterator[CriClient]:
-    server = grpc.aio.server()
-    runtime = runtime_service_pb2.DESCRIPTOR.services_by_name["RuntimeService"]
-    image = image_service_pb2.DESCRIPTOR.services_by_name["ImageService"]
-    add_service(server, runtime, RuntimeService(node.on))
-    add_service(server, image, ImageService(node.on))
-    path = node.containerd.directory / "cri.sock"
-    server.add_insecure_port(f"unix:{path}")
-    await server.start()
-    async with CriClient(f"unix://{path}") as connected:
-        yield connected
-    await server.stop(0)
 
 
 @given(st.lists(st.integers(0, MOST_BYTES * 2), max_size=50))

@@ -3,24 +3,16 @@
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncIterator
-from pathlib import Path
 
 import grpc
 import grpc.aio
 import pytest
-import pytest_asyncio
 
-from api.containerd import Client
 from api.cri import CriClient
 from api.wire import criv1
 from api.wire.criv1 import image_service_pb2, runtime_service_pb2
-from cri.services.image import ImageService
-from cri.services.registration import add_service
-from cri.services.runtime import RuntimeService
-from tests.double import ContainerdDouble
 from tests.double.containerd import until
-from tests.node import IMAGE, DoubleNode, double_node
+from tests.node import IMAGE, DoubleNode
 
 SERVICES = (runtime_service_pb2.DESCRIPTOR, image_service_pb2.DESCRIPTOR)
 METHODS = [
@@ -30,26 +22,6 @@ METHODS = [
     for method in service.methods
     if method.name != "GetContainerEvents"  # never ends by itself; its own tests read from it
 ]
-
-
-@pytest_asyncio.fixture
-async def node(containerd: ContainerdDouble, client: Client, tmp_path: Path) -> AsyncIterator[DoubleNode]:
-    async with double_node(containerd, client, tmp_path) as made:
-        yield made
-
-
-@pytest_asyncio.fixture
-async def cri(node: DoubleNode) -> AsyncIterator[CriClient]:
-    server = grpc.aio.server()
-    runtime, image = (service for file in SERVICES for service in file.services_by_name.values())
-    add_service(server, runtime, RuntimeService(node.on))
-    add_service(server, image, ImageService(node.on))
-    path = node.containerd.directory / "cri.sock"
-    server.add_insecure_port(f"unix:{path}")
-    await server.start()
-    async with CriClient(f"unix://{path}") as connected:
-        yield connected
-    await server.stop(0)
 
 
 @pytest.mark.parametrize("method", METHODS, ids=lambda method: method.name)

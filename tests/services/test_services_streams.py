@@ -14,9 +14,6 @@ import pytest_asyncio
 from api.containerd import Client
 from api.cri import CriClient
 from api.wire import criv1
-from api.wire.criv1 import runtime_service_pb2
-from cri.services.registration import add_service
-from cri.services.runtime import RuntimeService
 from tests.double import ContainerdDouble
 from tests.node import DoubleNode, double_node
 from tests.stream.stream_clients import SocketClient, SpdyClient
@@ -29,19 +26,6 @@ async def node(containerd: ContainerdDouble, client: Client, tmp_path: Path) -> 
         made.supervisor.keep("streams", made.on.streams.run)
         yield made
         made.on.streams.close()
-
-
-@pytest_asyncio.fixture
-async def cri(node: DoubleNode) -> AsyncIterator[CriClient]:
-    server = grpc.aio.server()
-    (runtime,) = runtime_service_pb2.DESCRIPTOR.services_by_name.values()
-    add_service(server, runtime, RuntimeService(node.on))
-    path = node.containerd.directory / "cri.sock"
-    server.add_insecure_port(f"unix:{path}")
-    await server.start()
-    async with CriClient(f"unix://{path}") as connected:
-        yield connected
-    await server.stop(0)
 
 
 async def refused(call, code: grpc.StatusCode, words: str) -> None:

@@ -19,6 +19,7 @@ from cri.image.settings import (
 from cri.network.settings import NetworkSettings
 from cri.oci.settings import OciSettings
 from cri.sandbox.settings import SandboxSettings
+from cri.services.settings import ServiceSettings
 from cri.state.paths import NodePaths
 from cri.stats.settings import StatsSettings
 from cri.stream.settings import CertificateFiles, StreamSettings
@@ -101,6 +102,16 @@ def oci_settings(configuration: Configuration) -> OciSettings:
         enable_cdi=configuration.enable_cdi,
         cdi_spec_dirs=configuration.cdi_spec_dirs,
         default_cgroup_parent=configuration.default_cgroup_parent,
+    )
+
+
+def service_settings(configuration: Configuration) -> ServiceSettings:
+    """Limits of the gRPC server."""
+    section = configuration.grpc
+    return ServiceSettings(
+        max_concurrent_rpcs=section.max_concurrent_rpcs,
+        max_recv_message_size=section.max_recv_message_size,
+        max_send_message_size=section.max_send_message_size,
     )
 
 

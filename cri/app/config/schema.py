@@ -44,7 +44,8 @@ class GrpcSection:
     max_concurrent_rpcs: int = field(
         default=4096,
         metadata=meaning(
-            "Our own. Calls at a time, watchers of events among them; more are refused as RESOURCE_EXHAUSTED.",
+            "Our own. Calls at a time, watchers of events among them; more are refused as RESOURCE_EXHAUSTED. "
+            "The last eighth is kept for Stop..., Remove..., Status and Version.",
             lowest=16,
         ),
     )
