@@ -66,14 +66,14 @@ install_program() {
 }
 
 main() {
-  command -v patchelf >/dev/null || {
-    echo "containerd.sh needs patchelf: apt-get install patchelf" >&2
-    return 3
-  }
   local version=${1:?usage: containerd.sh VERSION} suite folder
   suite=$(suite_of "$version")
   folder=${E2E_CONTAINERDS:-$HOME/.cache/cri-shim/containerd}/$version
   if [[ ! -e $folder/complete ]]; then
+    command -v patchelf >/dev/null || {
+      echo "containerd.sh needs patchelf: apt-get install patchelf" >&2
+      return 3
+    }
     rm -rf "$folder"
     mkdir -p "$folder"/{debs,root,bin}
     private_apt update

@@ -2,8 +2,8 @@
 
     python -m e2e.record_cgroups > tests/stats/recorded_v2.json
 
-It wants cgroup version 2, with swap if there shall be some in it. The container writes 8 MiB to its disk and reads
-them, holds 24 MiB, spins on a fifth of a processor, and has one process killed for want of memory.
+It wants cgroup version 2, with swap if there shall be some in it. The container writes 8 MiB to its disk, has one
+process killed for want of memory, reads them again, holds 24 MiB, and spins on half a processor.
 """
 
 from __future__ import annotations
@@ -23,14 +23,15 @@ from e2e.harness.workload import Workloads
 MEBIBYTE = 1 << 20
 LIMITS = criv1.LinuxContainerResources(
     cpu_period=100_000,
-    cpu_quota=20_000,
+    cpu_quota=50_000,
     cpu_shares=512,
     memory_limit_in_bytes=48 * MEBIBYTE,
     memory_swap_limit_in_bytes=64 * MEBIBYTE,
 )
 LOAD = """
-dd if=/dev/urandom of=/data bs=1M count=8 && sync && cat /data > /dev/null
-head -c 100000000 /dev/zero | tail -n 1 > /dev/null
+dd if=/dev/urandom of=/data bs=1M count=8 && sync
+dd if=/dev/zero of=/dev/null bs=80M count=1
+cat /data > /dev/null
 (head -c 25165824 /dev/zero; sleep 100000) | tail -n 1 > /dev/null &
 while :; do :; done
 """

@@ -17,7 +17,8 @@ import grpc.aio
 from api.wire import criv1
 from cri.app.embedded import EmbeddedContainerd
 from cri.app.embedded_layout import DISABLED_PLUGINS, containerd_configuration
-from cri.app.embedded_remains import end_process, processes
+from cri.app.embedded_remains import end_process
+from cri.linux.process import processes
 from e2e.harness.patience import patiently
 
 if TYPE_CHECKING:
@@ -79,6 +80,17 @@ class CriShim:
             raise RuntimeError("cri-shim is not running")
         return self._process.pid
 
+    @property
+    def command(self) -> tuple[str, ...]:
+        """How it is started."""
+        return (
+            *(sys.executable, "-m", "cri.app.cli", "serve", "--config", str(self.configuration_file)),
+            *("--listen", self.endpoint, "--containerd", self._containerd.address),
+            *("--root", str(self.root), "--state", str(self.state)),
+            *("--cni-conf-dir", self._settings.cni_conf_dir, "--cni-bin-dir", self._settings.cni_bin_dir),
+            *("--metrics-address", "127.0.0.1:0", "--log-level", "debug"),
+        )
+
     def write_configuration(self, tables: str = "", keys: str = "") -> None:
         """Write the configuration file, with further keys at its beginning and further tables at its end.
 
@@ -96,11 +108,7 @@ class CriShim:
             self.write_configuration()
         with self.log_file.open("ab") as output:
             self._process = await asyncio.create_subprocess_exec(
-                *(sys.executable, "-m", "cri.app.cli", "serve", "--config", str(self.configuration_file)),
-                *("--listen", self.endpoint, "--containerd", self._containerd.address),
-                *("--root", str(self.root), "--state", str(self.state)),
-                *("--cni-conf-dir", self._settings.cni_conf_dir, "--cni-bin-dir", self._settings.cni_bin_dir),
-                *("--metrics-address", "127.0.0.1:0", "--log-level", "debug"),
+                *self.command,
                 stdin=asyncio.subprocess.DEVNULL,
                 stdout=output,
                 stderr=output,

@@ -4,14 +4,16 @@
 #   e2e/vm/run.sh [pytest arguments]     without arguments the tests that matter there, and critest if it is on PATH
 #
 # The machine's root file system (debootstrap, Debian's cloud kernel, containerd, runc, the Python packages of
-# pyproject.toml) is made once and kept in the cache; the project goes in on a second disk each time. Neither disk is
+# pyproject.toml) is made once and kept in the cache; the project goes in on a second disk each time, with the newer
+# containerd and runc of `e2e/containerd.sh 2.1` if that was run before: they have user namespaces. Neither disk is
 # written to. qemu emulates the machine in software, so that it works everywhere; where KVM does, VM_ACCELERATOR=kvm
 # makes it many times as fast.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 
-readonly CACHE=${XDG_CACHE_HOME:-$HOME/.cache}/cri-shim/vm
-readonly MEMORY=${VM_MEMORY:-3072} SECONDS_AT_MOST=${VM_SECONDS:-3600}
+readonly CACHES=${XDG_CACHE_HOME:-$HOME/.cache}/cri-shim
+readonly CACHE=$CACHES/vm
+readonly MEMORY=${VM_MEMORY:-3072} SECONDS_AT_MOST=${VM_SECONDS:-10800}
 readonly ACCELERATOR=${VM_ACCELERATOR:-tcg}
 
 [[ $(uname -m) == x86_64 ]] || { echo "the virtual machine is an x86_64 one; this machine is not" >&2; exit 2; }
@@ -47,8 +49,12 @@ git ls-files --cached --others --exclude-standard -z | while IFS= read -r -d '' 
 done | tar --create --null --files-from=- api/wire | tar --extract --directory="$work/project"
 if program=$(command -v critest); then
   install -D "$program" "$work/project/vm-bin/critest"
-  packages=${XDG_CACHE_HOME:-$HOME/.cache}/cri-shim/critest
-  [[ ! -d $packages ]] || cp -r "$packages" "$work/project/vm-cache/critest"
+  [[ ! -d $CACHES/critest ]] || cp -r "$CACHES/critest" "$work/project/vm-cache/critest"
+fi
+newer=$CACHES/containerd/2.1
+if [[ -f $newer/complete ]]; then
+  mkdir -p "$work/project/vm-cache/containerd/2.1"
+  cp -r "$newer"/{bin,root,complete} "$work/project/vm-cache/containerd/2.1/"
 fi
 # The server reads its version from the metadata of an installed package.
 mkdir "$work/project/cri_shim.dist-info"
@@ -57,7 +63,7 @@ printf 'Metadata-Version: 2.1\nName: cri-shim\nVersion: %s\n' "$version" > "$wor
 printf '%s\n' "$@" > "$work/project/vm-arguments"
 # Emulated, the compiling alone would take a minute at each start.
 .venv/bin/python -m compileall -q "$work/project" > /dev/null || true
-truncate --size=1G "$work/project.disk"
+truncate --size=2G "$work/project.disk"
 mkfs.ext4 -q -d "$work/project" "$work/project.disk"
 
 log=${VM_LOG:-$work/console}
