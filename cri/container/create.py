@@ -24,6 +24,7 @@ from cri.container.spec import ContainerPlan, build_spec
 from cri.container.unpacked import with_unpacked
 from cri.errors import FailedPrecondition, InvalidArgument, NotFound
 from cri.observe.stages import annotate, stage
+from cri.oci.refusals import check_extent, check_name
 from cri.oci.resources import to_status
 from cri.oci.spec import to_json
 from cri.oci.user import container_user
@@ -51,6 +52,9 @@ def check_request(config: criv1.ContainerConfig) -> None:
     """Raise InvalidArgument naming the first field of the configuration that cannot be right."""
     if not config.metadata.name:
         raise InvalidArgument("config.metadata.name is empty")
+    check_extent("config", config)
+    check_name("config.metadata.name", config.metadata.name)
+    check_name("config.image.image", config.image.image)
     if not config.image.image:
         raise InvalidArgument("config.image.image is empty: name an image that has been pulled")
 

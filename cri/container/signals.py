@@ -6,12 +6,18 @@ import signal
 
 from api.wire import criv1
 from cri.errors import InvalidArgument
+from cri.oci.refusals import bad_value
 
 DEFAULT_STOP_SIGNAL = "SIGTERM"
 
 
 def stop_signal(requested: criv1.Signal.ValueType, image: str) -> str:
-    """Which signal stops the container: the request's, else the image's STOPSIGNAL, else SIGTERM."""
+    """Which signal stops the container: the request's, else the image's STOPSIGNAL, else SIGTERM.
+
+    Raises InvalidArgument for a number that CRI gives no name.
+    """
+    if requested not in criv1.Signal.values():
+        raise bad_value("config.stop_signal", requested, "one of CRI's signals")
     if requested != criv1.RUNTIME_DEFAULT:
         return _linux_name(criv1.Signal.Name(requested))
     return image or DEFAULT_STOP_SIGNAL

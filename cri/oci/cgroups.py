@@ -5,7 +5,7 @@ from __future__ import annotations
 import posixpath
 from typing import TYPE_CHECKING
 
-from cri.oci.refusals import bad_value
+from cri.oci.refusals import bad_value, check_plain
 
 if TYPE_CHECKING:
     from cri.oci.handler import RuntimeHandler
@@ -71,5 +71,6 @@ def kept_by_kubelet(cgroup: str) -> bool:
 
 
 def _check_path(parent: str) -> None:
-    if "\0" in parent or ":" in parent or ".." in parent.split("/"):
+    check_plain(_FIELD, parent)
+    if ":" in parent or ".." in parent.split("/"):
         raise bad_value(_FIELD, parent, "a cgroup path without '..' and ':'")

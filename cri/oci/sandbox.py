@@ -9,7 +9,7 @@ from api.wire import criv1
 from cri.oci import apparmor, cgroups, defaults, mounts, namespaces, oom_score, resources, seccomp, sysctls
 from cri.oci.annotations import sandbox_annotations
 from cri.oci.process import merge_environment, sandbox_arguments
-from cri.oci.refusals import bad_value, check_text
+from cri.oci.refusals import bad_value, check_plain
 from cri.oci.selinux import SelinuxLabels
 from cri.oci.user import ResolvedUser, process_user
 
@@ -82,7 +82,7 @@ def sandbox_spec(inputs: SandboxSpecInputs) -> Spec:
 
 def _hostname(name: str) -> str:
     """`name`, if sethostname(2) takes it."""
-    check_text("config.hostname", name)
+    check_plain("config.hostname", name)
     if len(name.encode()) > MAX_HOSTNAME:
         raise bad_value("config.hostname", name, f"of at most {MAX_HOSTNAME} bytes")
     return name

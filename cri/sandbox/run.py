@@ -24,6 +24,7 @@ from cri.concurrency.undo import UndoStack
 from cri.container.selinux import relabel_all
 from cri.errors import InvalidArgument, Unavailable
 from cri.observe.stages import annotate, stage
+from cri.oci.refusals import bad_value, check_extent, check_name, check_plain
 from cri.sandbox import network
 from cri.sandbox.files import prepare_files, remove_files
 from cri.sandbox.pod_request import check_port_mappings
@@ -43,12 +44,17 @@ log = structlog.get_logger(__name__)
 
 def check_request(config: criv1.PodSandboxConfig) -> None:
     """Raise InvalidArgument naming the first field of the configuration that cannot be right."""
+    check_extent("config", config)
     for field in ("name", "namespace", "uid"):
-        if not getattr(config.metadata, field):
+        value = getattr(config.metadata, field)
+        if not value:
             raise InvalidArgument(f"config.metadata.{field} is empty")
-    directory = config.log_directory
-    if directory and (not directory.startswith("/") or "\0" in directory):
-        raise InvalidArgument(f"config.log_directory {directory!r} must be an absolute path")
+        check_name(f"config.metadata.{field}", value)
+    check_plain("config.log_directory", config.log_directory)
+    if config.log_directory and (
+        not config.log_directory.startswith("/") or ".." in config.log_directory.split("/")
+    ):
+        raise bad_value("config.log_directory", config.log_directory, "an absolute path without '..'")
     check_port_mappings(config.port_mappings)
 
 

@@ -7,6 +7,9 @@ purpose: an error that is not in the table is a fault of ours and becomes Intern
 
 from __future__ import annotations
 
+import string
+from urllib.parse import quote
+
 import grpc
 
 from api.containerd import errors as containerd
@@ -38,9 +41,25 @@ CODES: tuple[tuple[type[Exception], Code], ...] = (
 )
 
 
+MOST_MESSAGE_BYTES = 6000
+"""Of a message on the wire, percent-encoded (gRPC over HTTP/2, Status-Message). Clients take 8 KiB of metadata; with
+more they lose the code, too."""
+
+
+_UNCHANGED = " " + string.punctuation.replace("%", "")
+
+
 def status_of(error: Exception) -> tuple[Code, str]:
     """The code and message for a client."""
     for kind, code in CODES:
         if isinstance(error, kind):
-            return code, str(error) or type(error).__name__
-    return Code.INTERNAL, f"{type(error).__name__}: {error}"
+            return code, _fitting(str(error) or type(error).__name__)
+    return Code.INTERNAL, _fitting(f"{type(error).__name__}: {error}")
+
+
+def _fitting(message: str) -> str:
+    """The message, or as much of its beginning as a client takes."""
+    begin = message[:MOST_MESSAGE_BYTES]
+    while len(quote(begin, safe=_UNCHANGED)) > MOST_MESSAGE_BYTES:
+        begin = begin[: len(begin) // 2]
+    return message if len(begin) == len(message) else f"{begin}…"

@@ -14,11 +14,16 @@ if TYPE_CHECKING:
 
 Subject = dict[str, str]
 
+LONGEST_SHOWN = 256
+"""Characters; a longer name is refused anyhow, and need not fill the log."""
+
 
 def subject(request: object) -> Subject:
     """`sandbox`, `container`, `image`, `pod` (namespace/name), `uid` and `name`, as far as the request tells them."""
     reader = _READERS.get(type(request))
-    return {} if reader is None else reader(request)
+    if reader is None:
+        return {}
+    return {key: value[:LONGEST_SHOWN] for key, value in reader(request).items()}
 
 
 def _run(request: object) -> Subject:
