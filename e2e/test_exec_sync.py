@@ -11,9 +11,11 @@ import pytest
 import pytest_asyncio
 
 from api.wire import criv1
+from e2e.harness.configured import configured
 from e2e.harness.cri import refused
 
 if TYPE_CHECKING:
+    from e2e.harness.node import Node
     from e2e.harness.workload import Container, Workloads
 
 
@@ -52,6 +54,13 @@ async def test_running_out_of_time_is_deadline_exceeded_and_kills(container: Con
     assert "sleep 54321" not in await container.output_of("ps -o args")
 
 
+@pytest.mark.cri_shim_only
+async def test_running_out_of_time_kills_the_children_too(container: Container) -> None:
+    async with refused(grpc.StatusCode.DEADLINE_EXCEEDED):
+        await container.execute("sh", "-c", "sleep 54322 & (sleep 54323; true) & wait", timeout_seconds=1)
+    assert "sleep 5432" not in await container.output_of("ps -o args")
+
+
 async def test_a_background_child_that_holds_the_output_does_not_hold_the_answer(
     container: Container,
 ) -> None:
@@ -60,6 +69,17 @@ async def test_a_background_child_that_holds_the_output_does_not_hold_the_answer
     assert answer.exit_code == 0
     assert answer.stdout == b"started\n"
     assert time.monotonic() - began < 20
+
+
+@pytest.mark.cri_shim_only
+async def test_output_of_children_is_waited_for_as_long_as_configured(
+    node: Node, container: Container
+) -> None:
+    async with configured(node, keys='drain_exec_sync_io_timeout = "1s"\n'):
+        began = time.monotonic()
+        answer = await container.execute("sh", "-c", "echo started; sleep 60 & true", timeout_seconds=50)
+        assert (answer.exit_code, answer.stdout) == (0, b"started\n")
+        assert 0.9 < time.monotonic() - began < 20
 
 
 async def test_a_missing_program_and_a_stopped_container_are_refused(container: Container) -> None:

@@ -59,7 +59,7 @@ async def running(node: Node, *arguments: str) -> AsyncIterator[asyncio.subproce
 
 
 async def test_exec_in_a_terminal(node: Node, pod: Pod) -> None:
-    await pod.sleeper()
+    container = await pod.sleeper()
     command = pod_command("exec", "-it", pod.id, "--", "sh")
     async with terminal(*command, rows=33, columns=99, environment=environment(node)) as screen:
         await screen.until(b"# ")
@@ -68,9 +68,10 @@ async def test_exec_in_a_terminal(node: Node, pod: Pod) -> None:
         screen.resize(44, 111)
         screen.type(b"until stty size | grep '44 111'; do sleep 0.1; done\r")
         await screen.until(b"44 111\r\n")
-        screen.type(b"sleep 1000\r")
-        await screen.until(b"sleep 1000\r\n")
-        screen.type(b"\x03")  # Ctrl-C ends the sleep and not the command
+        screen.type(b"sleep 4321\r")
+        await container.until_process("sleep 4321", runs=True)
+        screen.type(b"\x03")  # ends the sleep and not the command
+        await container.until_process("sleep 4321", runs=False)
         screen.type(b"exit 7\r")
         assert await screen.ended() == 7
 

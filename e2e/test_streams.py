@@ -1,4 +1,7 @@
-"""Exec, attach and port-forward as `kubectl` and `crictl` use them, over SPDY and WebSocket."""
+"""Exec, attach and port-forward as `kubectl` and `crictl` use them, over SPDY and WebSocket.
+
+E2E_STREAM_MEBIBYTES says how much the large streams carry each way, E2E_EXECS how many execs follow one another.
+"""
 
 from __future__ import annotations
 
@@ -6,6 +9,10 @@ import asyncio
 import contextlib
 import hashlib
 import json
+import os
+import random
+import shutil
+import ssl
 import time
 from typing import TYPE_CHECKING, Any
 
@@ -13,16 +20,24 @@ import pytest
 import pytest_asyncio
 
 from api.wire import criv1
+from e2e.harness.configured import configured
 from e2e.harness.eventually import eventually
+from e2e.harness.patience import patiently
+from e2e.harness.registry import self_signed
 from tests.stream.stream_clients import SocketClient, SpdyClient
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Sequence
+    from pathlib import Path
 
     from e2e.harness.cri import Cri
     from e2e.harness.node import Node
     from e2e.harness.workload import Container, Pod, Workloads
 
+MEBIBYTES = int(os.environ.get("E2E_STREAM_MEBIBYTES", "200"))
+LARGE_STREAM_SECONDS = patiently(60.0 + MEBIBYTES / 5)
+EXECS = int(os.environ.get("E2E_EXECS", "100"))
+MEBIBYTE = bytes(range(256)) * 4096
 SUCCESS = "Success"
 UNTIL_SIZED = b"until stty -a | grep -q '%s'; do sleep 0.1; done; echo si''zed\n"
 STREAMS = ("error", "stdin", "stdout", "stderr")
@@ -58,6 +73,20 @@ async def connected(
     async with SpdyClient.connect(url, "v4.channel.k8s.io") as client:
         client.counts = False
         yield client, {kind: await client.open(streamtype=kind) for kind in kinds}
+
+
+def descriptors(node: Node) -> int:
+    """How many files, FIFOs and sockets the server has open."""
+    return len(os.listdir(f"/proc/{node.server.pid}/fd"))
+
+
+async def until_closed(node: Node, before: int) -> None:
+    """Wait until the server has no more open than before."""
+
+    async def now() -> int:
+        return descriptors(node)
+
+    await eventually(now, lambda count: count <= before, f"{before} descriptors of the server", patiently(30))
 
 
 def exit_code(status: bytes) -> int:
@@ -98,21 +127,45 @@ async def test_half_close_of_stdin_ends_nothing_else(container: Container) -> No
         assert exit_code(await client.content(ids["error"])) == 0
 
 
-@pytest.mark.parametrize("mebibytes", [64])
-async def test_much_data_both_ways_with_checksum(container: Container, mebibytes: int) -> None:
-    block = bytes(range(256)) * 4096
+def assert_echoed(received: bytes | bytearray) -> None:
+    """It is MEBIBYTE again and again; compared by checksum, because a difference would take minutes to show."""
+    expected, found = hashlib.sha256(), hashlib.sha256(received)
+    for _ in range(MEBIBYTES):
+        expected.update(MEBIBYTE)
+    assert len(received) == MEBIBYTES << 20
+    assert found.digest() == expected.digest()
+
+
+@pytest.mark.timeout(2 * LARGE_STREAM_SECONDS)
+async def test_much_data_both_ways_with_checksum(container: Container) -> None:
     async with connected(await exec_url(container, "cat")) as (client, ids), asyncio.TaskGroup() as group:
 
         async def upload() -> None:
-            for _ in range(mebibytes):
-                await client.send(ids["stdin"], block)
+            for _ in range(MEBIBYTES):
+                await client.send(ids["stdin"], MEBIBYTE)
             client.end(ids["stdin"])
 
         group.create_task(upload())
-        echoed = await client.content(ids["stdout"], 60)
-        assert len(echoed) == mebibytes << 20
-        assert hashlib.sha256(echoed).digest() == hashlib.sha256(block * mebibytes).digest()
+        assert_echoed(await client.content(ids["stdout"], LARGE_STREAM_SECONDS))
         assert exit_code(await client.content(ids["error"])) == 0
+
+
+@pytest.mark.cri_shim_only
+@pytest.mark.timeout(2 * LARGE_STREAM_SECONDS)
+async def test_much_data_both_ways_over_websocket(container: Container) -> None:
+    """containerd's plugin does not speak version 5."""
+    url = await exec_url(container, "cat")
+    async with SocketClient.connect(url, "v5.channel.k8s.io") as client, asyncio.TaskGroup() as group:
+
+        async def upload() -> None:
+            for _ in range(MEBIBYTES):
+                await client.send(b"\x00" + MEBIBYTE)
+            await client.send(b"\xff\x00")
+
+        group.create_task(upload())
+        await client.until(lambda: client.closed, LARGE_STREAM_SECONDS)
+        assert_echoed(client.content(1))
+        assert exit_code(client.content(3)) == 0
 
 
 @pytest.mark.cri_shim_only
@@ -169,17 +222,25 @@ async def test_a_vanished_client_ends_its_process(container: Container) -> None:
     await container.until_process("sleep 4321", runs=False)
 
 
-async def test_many_execs_in_a_row_leave_nothing(container: Container) -> None:
+@pytest.mark.timeout(60 + EXECS)
+async def test_many_execs_in_a_row_leave_nothing(node: Node, container: Container) -> None:
+    """Neither in the container nor on disk, which is looked at after every test, nor in the server."""
+    lanes = 4
+
     async def some(number: int) -> None:
-        for turn in range(25):
+        for turn in range(EXECS // lanes):
             url = await exec_url(container, "echo", f"{number} {turn}", stdout=True)
             async with connected(url, ("error", "stdout")) as (client, ids):
                 assert await client.content(ids["stdout"], 30) == f"{number} {turn}\n".encode()
                 assert exit_code(await client.content(ids["error"], 30)) == 0
 
+    await some(0)  # what is opened once stays open
+    before = descriptors(node)
     async with asyncio.TaskGroup() as group:
-        for number in range(4):
+        for number in range(lanes):
             group.create_task(some(number))
+    await until_closed(node, before)
+    await container.until_process("echo", runs=False)
 
 
 async def test_fifty_sessions_at_once(container: Container) -> None:
@@ -339,22 +400,21 @@ async def test_port_forward_over_websocket_channels(pod: Pod, web: Container) ->
         assert client.content(0).endswith(b"page\n")
 
 
+@pytest.mark.timeout(2 * LARGE_STREAM_SECONDS)
 async def test_much_data_through_a_port(pod: Pod) -> None:
     await pod.run("echo", command=["nc", "-ll", "-p", "7777", "-e", "cat"])
-    block = bytes(range(256)) * 4096
     async with SpdyClient.connect(await port_forward_url(pod), "portforward.k8s.io") as client:
         client.counts = False
         data = await _answering(client, 7777)
 
         async def upload() -> None:
-            for _ in range(32):
-                await client.send(data, block)
+            for _ in range(MEBIBYTES):
+                await client.send(data, MEBIBYTE)
             client.end(data)
 
         async with asyncio.TaskGroup() as group:
             group.create_task(upload())
-            echoed = await client.content(data, 60)
-        assert hashlib.sha256(echoed).digest() == hashlib.sha256(block * 32).digest()
+            assert_echoed(await client.content(data, LARGE_STREAM_SECONDS))
 
 
 async def _answering(client: SpdyClient, port: int) -> int:
@@ -393,3 +453,74 @@ async def test_the_servers_end_ends_its_execs(node: Node, container: Container, 
         await client.until(lambda: client.closed)
     await node.server.start()
     await container.until_process("sleep 8642", runs=False)
+
+
+@pytest.mark.cri_shim_only
+@pytest.mark.parametrize("seed", range(2))
+async def test_clients_that_do_as_they_like_leave_nothing(
+    node: Node, container: Container, seed: int
+) -> None:
+    """They stop reading, reset streams, and leave at any moment; the others' answers are complete."""
+    dice = random.Random(seed)
+
+    async def misbehave() -> None:
+        async with connected(await exec_url(container, "sh", "-c", "yes & cat")) as (client, ids):
+            for _ in range(dice.randrange(8)):
+                match dice.randrange(4):
+                    case 0:
+                        client.paused.clear()
+                    case 1:
+                        client.paused.set()
+                    case 2:
+                        client.session.reset(dice.choice([*ids.values()]))
+                        client.flush()
+                    case _:
+                        with contextlib.suppress(TimeoutError, AssertionError, OSError, ValueError):
+                            async with asyncio.timeout(0.1):
+                                await client.send(ids["stdin"], MEBIBYTE[: dice.randrange(1 << 20)])
+                await asyncio.sleep(dice.random() / 20)
+            client.vanish()
+
+    async def behave() -> None:
+        async with connected(await exec_url(container, "seq", "1", "100000")) as (client, ids):
+            await asyncio.sleep(dice.random() / 5)
+            received = await client.content(ids["stdout"], patiently(40))
+            assert received.splitlines() == [b"%d" % number for number in range(1, 100_001)]
+            assert exit_code(await client.content(ids["error"], 30)) == 0
+
+    await behave()  # what is opened once stays open
+    before = descriptors(node)
+    async with asyncio.TaskGroup() as group:
+        for _ in range(20):
+            group.create_task(misbehave())
+        for _ in range(5):
+            group.create_task(behave())
+    await until_closed(node, before)
+    await container.until_process("yes", runs=False)
+
+
+@pytest.mark.cri_shim_only
+async def test_streams_over_tls_with_a_pair_that_is_replaced(
+    node: Node, container: Container, tmp_path: Path
+) -> None:
+    async def answered(trusted: Path) -> bytes:
+        context = ssl.create_default_context(cafile=trusted)
+        url = await exec_url(container, "echo", "secret", stdout=True)
+        assert url.startswith("https://127.0.0.1:")
+        async with SpdyClient.connect(url, context=context) as client:
+            error, stdout = [await client.open(streamtype=kind) for kind in ("error", "stdout")]
+            assert exit_code(await client.content(error)) == 0
+            return bytes(client.received[stdout])
+
+    pair = await self_signed(tmp_path / "first")
+    tables = f'''
+[x509_key_pair_streaming]
+tls_cert_file = "{pair.certificate}"
+tls_key_file = "{pair.key}"
+'''
+    async with configured(node, keys="enable_tls_streaming = true\n", tables=tables):
+        assert await answered(pair.certificate) == b"secret\n"
+        following = await self_signed(tmp_path / "second")
+        os.replace(following.key, pair.key)
+        shutil.copy(following.certificate, pair.certificate)
+        assert await answered(following.certificate) == b"secret\n"

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from e2e.bench import logs, pods, pulls, stats, streams
+from e2e.bench import floods, logs, pods, pulls, stats, streams
 from e2e.bench.contender import LINE_BYTES, Contender, contenders
 from e2e.bench.operation import Measurements
 from e2e.bench.report import document, table
@@ -21,7 +21,7 @@ from e2e.harness.node import short_directory
 from e2e.harness.registry import Registry
 from e2e.harness.requirements import RequirementError, demand_requirements
 
-PARTS = ("pods", "parallel", "logs", "streams", "pulls", "stats", "lists")
+PARTS = ("pods", "parallel", "logs", "floods", "streams", "pulls", "stats", "lists")
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +34,8 @@ class Amount:
     layer_bytes: int
     log_rounds: int
     log_repetitions: int
+    flood_rounds: int
+    flood_calls: int
     objects: int
     list_calls: int
     running_pods: int
@@ -41,8 +43,8 @@ class Amount:
     stream_megabytes: int
 
 
-FULL = Amount(20, 30, 5, 20_000_000, 3, 8, 500, 30, 100, 5, 200)
-QUICK = Amount(4, 10, 1, 2_000_000, 1, 1, 50, 10, 10, 1, 20)
+FULL = Amount(20, 30, 5, 20_000_000, 3, 8, 5, 300, 500, 30, 100, 5, 200)
+QUICK = Amount(4, 10, 1, 2_000_000, 1, 1, 1, 100, 50, 10, 10, 1, 20)
 
 
 def main() -> int:
@@ -108,6 +110,10 @@ async def _logs(_: Registry, both: list[Contender], amount: Amount) -> None:
         await _in_turns(both, amount.log_rounds, work)
 
 
+async def _floods(_: Registry, both: list[Contender], amount: Amount) -> None:
+    await _in_turns(both, amount.flood_rounds, partial(floods.answers, calls=amount.flood_calls))
+
+
 async def _streams(_: Registry, both: list[Contender], amount: Amount) -> None:
     stages = {contender.name: await streams.prepare(contender, amount.stream_megabytes) for contender in both}
 
@@ -151,6 +157,7 @@ PART_WORK: dict[str, Callable[[Registry, list[Contender], Amount], Awaitable[Non
     "pods": _pods,
     "parallel": _parallel,
     "logs": _logs,
+    "floods": _floods,
     "streams": _streams,
     "pulls": _pulls,
     "stats": _stats,

@@ -28,6 +28,8 @@ def _row(operation: Operation, measurements: Measurements) -> str:
     goal = ""
     if operation.goal is not None and ratio is not None:
         goal = f"{operation.better.value} {operation.goal:.2f}  {VERDICTS[operation.reached(ratio)]}"
+    if operation.limit is not None and (ours := medians.get(CRI_SHIM)) is not None:
+        goal = f"≤ {operation.limit:g} {operation.unit}  {VERDICTS[ours <= operation.limit]}"
     shown = "" if ratio is None else f"{ratio:.2f}"
     return f"{operation.name:<44}{operation.unit:>7}{cells}{shown:>8}  {goal}".rstrip()
 
@@ -49,6 +51,7 @@ def document(measurements: Measurements, around: Surroundings) -> dict[str, obje
                 "medians": measurements.medians(operation),
                 "ratio": (ratio := measurements.ratio(operation)),
                 "goal": operation.goal,
+                "limit": operation.limit,
                 "better": operation.better.name.lower(),
                 "reached": None if ratio is None else operation.reached(ratio),
                 "values": values,
