@@ -92,3 +92,14 @@ async def test_the_status_carries_the_pod_as_one_view(cri: CriClient, node: Doub
     answer = await cri.runtime.PodSandboxStatus(criv1.PodSandboxStatusRequest(pod_sandbox_id=pod))
     assert [status.id for status in answer.containers_statuses] == [container]
     assert answer.timestamp > answer.containers_statuses[0].started_at > 0
+
+
+async def test_the_newest_attempt_comes_first(cri: CriClient, node: DoubleNode):
+    """kubelet's evented PLEG takes the first status of a name for the container's present one."""
+    pod, first = await node.running()
+    await node.containers.stop(first, 0)
+    config = node.container_config()
+    config.metadata.attempt = 1
+    second = await node.containers.create(pod, config)
+    answer = await cri.runtime.PodSandboxStatus(criv1.PodSandboxStatusRequest(pod_sandbox_id=pod))
+    assert [status.id for status in answer.containers_statuses] == [second, first]
