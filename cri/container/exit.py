@@ -16,10 +16,11 @@ from typing import TYPE_CHECKING
 
 import structlog
 
-from api.containerd import Exit
+from api.containerd import Exit, ProcessStatus
 from api.containerd import errors as containerd_errors
 from cri.concurrency.together import together
 from cri.container.records import store_status
+from cri.container.task_deletion import delete_task
 from cri.errors import CriError
 from cri.state.changes import ChangeKind
 from cri.state.container_status import ContainerStatus, Phase
@@ -34,7 +35,6 @@ log = structlog.get_logger(__name__)
 DRAIN_SECONDS = 10.0
 """How long an exit waits for the last of the log; a process left in a shared PID namespace may hold the pipe."""
 SIGKILL_STATUS = 137
-TASK_DELETE_ATTEMPTS = 5
 STORE_ATTEMPTS = 6
 FIRST_PAUSE_SECONDS = 0.1
 LONGEST_PAUSE_SECONDS = 30.0
@@ -53,6 +53,11 @@ async def record_exit(engine: Engine, container: Container, exit_: Exit) -> None
             log.info("a start that was cut off has been undone", container=container.id)
             await delete_task(engine, container)
             return
+        if not exit_.pid:
+            confirmed = await _confirmed(engine, container, exit_)
+            if confirmed is None:
+                return
+            exit_ = confirmed
         oom_killed = _oom_killed(container, exit_.status)
         status = container.status.exited(exit_.status, exit_.at, oom_killed=oom_killed)
         stored = await _settle(engine, container, status)
@@ -67,24 +72,6 @@ async def record_loss(engine: Engine, container: Container, finished_at: int, me
         if container.status.phase is not Phase.EXITED:
             await _settle(engine, container, container.status.lost(finished_at, message))
     await delete_task(engine, container)  # its shim may live on without it
-
-
-async def delete_task(engine: Engine, container: Container) -> None:
-    """Remove what containerd still holds of an ended process, so that the snapshot can be unmounted."""
-    for attempt in range(TASK_DELETE_ATTEMPTS):
-        try:
-            await engine.client.tasks.delete(container.id)
-        except containerd_errors.NotFound:
-            break
-        except containerd_errors.ContainerdError as error:
-            log.warning("task could not be deleted, trying again", container=container.id, error=str(error))
-            await asyncio.sleep(0.1 * 2**attempt)
-        else:
-            break
-    else:
-        log.error("task of an ended container stays; removal will try again", container=container.id)
-        return
-    container.task_deleted.set()
 
 
 async def _settle(engine: Engine, container: Container, status: ContainerStatus) -> bool:
@@ -116,13 +103,19 @@ async def _stored(engine: Engine, container: Container, stored: StatusRecord) ->
 
 
 async def delete_when_stored(engine: Engine, container: Container, *, stored: bool) -> None:
-    """Delete the task once the record says how the container ended, trying to write it for as long as it takes."""
-    pause = FIRST_PAUSE_SECONDS * 2**STORE_ATTEMPTS
+    """Delete the task once the record says how the container ended."""
+    if not stored:
+        await store_in_the_end(engine, container)
+    await delete_task(engine, container)
+
+
+async def store_in_the_end(engine: Engine, container: Container) -> None:
+    """Try to write the status into the record for as long as it takes."""
+    pause, stored = FIRST_PAUSE_SECONDS * 2**STORE_ATTEMPTS, False
     while not stored and container.id in engine.node.containers:
         await asyncio.sleep(pause)
         pause = min(2 * pause, LONGEST_PAUSE_SECONDS)
         stored = await _stored(engine, container, container.stored)
-    await delete_task(engine, container)
 
 
 async def _drain(engine: Engine, container: Container) -> None:
@@ -132,6 +125,20 @@ async def _drain(engine: Engine, container: Container) -> None:
         await engine.keeper.release(container.id)
     except CriError as error:  # without a keeper nobody writes, and the exit is no less an exit
         log.error("the end of a log may be missing", container=container.id, error=error.message)
+
+
+async def _confirmed(engine: Engine, container: Container, exit_: Exit) -> Exit | None:
+    """What is true of an exit that names no process; None if the container runs.
+
+    containerd tells so of a shim that it has lost, which may be that of an earlier attempt to start the container.
+    """
+    try:
+        task = await engine.client.tasks.get(container.id)
+    except containerd_errors.NotFound:
+        return exit_
+    if task.status is ProcessStatus.UNKNOWN:
+        raise containerd_errors.Unavailable(f"the shim of {container} does not say whether it runs")
+    return Exit(task.pid, task.exit_status, task.exited_at) if task.status is ProcessStatus.STOPPED else None
 
 
 def _anothers(container: Container, exit_: Exit) -> bool:

@@ -7,6 +7,7 @@ stays taken.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import shutil
 from typing import TYPE_CHECKING
 
@@ -14,9 +15,8 @@ import structlog
 
 from api.containerd import errors as containerd_errors
 from cri.concurrency.threads import finished_in_thread
-from cri.container.exit import delete_task
-from cri.container.start import kill_and_delete
 from cri.container.stop import stop_container
+from cri.container.task_deletion import end_task
 from cri.observe.stages import stage
 from cri.state.container_status import Phase
 
@@ -66,13 +66,14 @@ async def _remove(engine: Engine, container: Container) -> None:
 
 
 async def _await_task_deletion(engine: Engine, container: Container) -> None:
-    if container.status.phase in (Phase.CREATED, Phase.UNKNOWN):
-        await kill_and_delete(engine, container)
-        return
-    try:
-        await asyncio.wait_for(container.task_deleted.wait(), TASK_DELETION_SECONDS)
-    except TimeoutError:
-        await delete_task(engine, container)
+    """After this there is no task. The exit of a container that ran sees to it; if it does not, or there was no exit,
+    the task is ended here.
+    """
+    if container.status.phase not in (Phase.CREATED, Phase.UNKNOWN):
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(container.task_deleted.wait(), TASK_DELETION_SECONDS)
+            return
+    await end_task(engine, container)
 
 
 def _remove_trees(paths: list[Path]) -> None:

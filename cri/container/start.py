@@ -23,9 +23,10 @@ from api.wire import criv1
 from cri.concurrency.supervision import shielded
 from cri.concurrency.threads import finished_in_thread
 from cri.concurrency.together import together
-from cri.container.exit import delete_task, delete_when_stored
+from cri.container.exit import store_in_the_end
 from cri.container.id_mapping import root_mounts, task_options
 from cri.container.records import store_status
+from cri.container.task_deletion import end_task
 from cri.errors import CriError, FailedPrecondition
 from cri.linux import fifo
 from cri.linux.cgroups import OomCounter
@@ -48,6 +49,7 @@ BUNDLE_IN_THE_WAY = "file exists"
 """containerd's words (those of mkdir(2)) while it still removes the bundle of an attempt that was broken off."""
 SETTLE_SECONDS = 60.0
 """How long a failed start may take to undo itself before its caller is answered."""
+SETTLE_AGAIN_SECONDS = 5.0
 
 
 async def start_container(engine: Engine, container: Container) -> None:
@@ -141,7 +143,7 @@ async def _create_task_anew(
             log.warning(
                 "an earlier task is in the way, removing it", container=container.id, error=str(error)
             )
-            await kill_and_delete(engine, container)
+            await end_task(engine, container)
             container.task_deleted.clear()
             await asyncio.sleep(FIRST_PAUSE_SECONDS * 2**attempt)
     return await _create_task(engine, container, followed, stdin, mounts, options)
@@ -192,31 +194,39 @@ async def _fail(engine: Engine, container: Container, error: BaseException) -> N
     container.oom = None
 
     async def settle() -> None:
-        # Side by side: an end that cannot be stored, or a log that cannot be closed, must not keep the process alive.
-        await together(
-            store_status(engine, container, container.stored),
-            engine.keeper.release(container.id),
-            kill_and_delete(engine, container),
-        )
+        # Side by side: an end that cannot be stored must not keep the process alive.
+        await together(store_status(engine, container, container.stored), _end(engine, container))
 
     try:
         await shielded(settle(), f"settle failed start {container.id[:13]}", SETTLE_SECONDS)
     except (CriError, containerd_errors.ContainerdError, TimeoutError) as failure:
         log.warning("failed start left something", container=container.id, error=str(failure))
-        later = delete_when_stored(engine, container, stored=False)
-        engine.supervisor.start(f"settle {container.id[:13]}", later)
+        engine.supervisor.start(f"settle {container.id[:13]}", _settle_in_the_end(engine, container))
     finally:
         container.exited.set()
         engine.node.changes.container(ChangeKind.STOPPED, container)
 
 
-async def kill_and_delete(engine: Engine, container: Container) -> None:
-    """End a task in whatever state it is and delete it."""
-    try:
-        await engine.client.tasks.kill(container.id, 9, everything=True)
-    except containerd_errors.ContainerdError:
-        pass  # there is no task, or it has ended: both are what is wanted
-    await delete_task(engine, container)
+async def _end(engine: Engine, container: Container) -> None:
+    """End what there is of the process, and only then the log.
+
+    A shim that is still making the process waits for a reader of its output, and with it all calls for the pod.
+    """
+    await end_task(engine, container)
+    await engine.keeper.release(container.id)
+
+
+async def _settle_in_the_end(engine: Engine, container: Container) -> None:
+    """Store the failure and end the process for as long as it takes, or until somebody removes the container."""
+    await store_in_the_end(engine, container)
+    while container.id in engine.node.containers:
+        try:
+            await _end(engine, container)
+        except CriError as error:
+            log.warning("what a failed start left stays for now", container=container.id, error=error.message)
+            await asyncio.sleep(SETTLE_AGAIN_SECONDS)
+        else:
+            return
 
 
 def failure_message(error: BaseException) -> str:

@@ -21,6 +21,7 @@ from cri.container.exit import record_exit, record_loss
 from cri.errors import Unavailable
 from cri.sandbox.process import delete_task
 from cri.sandbox.recovery import rebuild
+from cri.sandbox.tasks import current_tasks
 from cri.state.container_status import Phase
 
 if TYPE_CHECKING:
@@ -145,8 +146,7 @@ class Observer:
 
     async def _reconcile(self) -> None:
         """Compare containerd's tasks and images with the index."""
-        _, found = await together(self._engine.images.load(), self._engine.client.tasks.list())
-        tasks = {process.container_id: process for process in found}
+        _, tasks = await together(self._engine.images.load(), current_tasks(self._engine.client))
         for container in self._engine.node.containers:
             if container.status.phase in (Phase.RUNNING, Phase.STARTING):
                 self._compare(container, tasks.get(container.id))

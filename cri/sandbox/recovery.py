@@ -26,6 +26,7 @@ from cri.oci.spec import from_json, to_json
 from cri.oci.user import container_user
 from cri.sandbox.settlement import Settlement
 from cri.sandbox.take_over import take_over
+from cri.sandbox.tasks import current_tasks
 from cri.state.changes import ChangeKind
 from cri.state.container import Container
 from cri.state.container_status import Phase
@@ -113,10 +114,10 @@ def _report_quarantine(engine: Engine, outcome: Recovery) -> None:
 
 async def _observe(engine: Engine) -> Observed:
     kinds = [f'labels."{KIND_LABEL}"=={kind}' for kind in (KIND_SANDBOX, KIND_CONTAINER)]
-    records, tasks = await together(engine.client.containers.list(*kinds), engine.client.tasks.list())
+    records, tasks = await together(engine.client.containers.list(*kinds), current_tasks(engine.client))
     return Observed(
         records=records,
-        tasks={task.container_id: task for task in tasks},
+        tasks=tasks,
         namespace_pinned=lambda path: is_namespace(Path(path)),
         now=time.time_ns(),
         has_snapshot=await _snapshots(engine, {record.snapshotter for record in records}),

@@ -23,11 +23,12 @@ from api.containerd import Exit, Process, ProcessStatus
 from api.containerd import errors as containerd_errors
 from cri.concurrency.threads import finished_in_thread
 from cri.container.exec_fifos import remove_exec_fifos
-from cri.container.exit import delete_task as delete_container_task
 from cri.container.exit import record_exit, record_loss
 from cri.container.records import store_status
 from cri.container.remove import remove_container
-from cri.container.start import kill_and_delete, streams_of
+from cri.container.start import streams_of
+from cri.container.task_deletion import delete_task as delete_container_task
+from cri.container.task_deletion import end_task
 from cri.errors import CriError
 from cri.linux.cgroups import OomCounter
 from cri.sandbox import network
@@ -134,18 +135,29 @@ class Settlement:
                 await self._save_output(container)
                 await delete_container_task(engine, container)
             else:
-                await kill_and_delete(engine, container)
+                await self._end(container)
+
+    async def _end(self, container: Container) -> None:
+        await self._follow(container)
+        await end_task(self._engine, container)
+        await self._engine.keeper.release(container.id)
+
+    async def _follow(self, container: Container) -> None:
+        """Have its output read: a shim that is still making the process waits for a reader, and answers nobody."""
+        with contextlib.suppress(CriError):  # the FIFOs went with the boot
+            await self._engine.keeper.follow(streams_of(self._engine, container))
 
     async def _save_output(self, container: Container) -> None:
         """Have the log keeper write what an ended container left in its FIFOs; it may have died, too."""
         keeper = self._engine.keeper
-        with contextlib.suppress(CriError):  # the FIFOs went with the boot
-            await keeper.follow(streams_of(self._engine, container))
+        await self._follow(container)
+        with contextlib.suppress(CriError):
             await keeper.drained(container.id, 1.0)
         await keeper.release(container.id)
 
     async def _ask_for_container(self, container: Container) -> None:
         """Ask a shim that hung until it answers, then believe it."""
+        await self._follow(container)
         task = await self._answer_of(container.id)
         if container.status.phase is Phase.EXITED or container.id not in self._engine.node.containers:
             return
@@ -174,7 +186,7 @@ class Settlement:
             container.exited.set()
             self._engine.node.changes.container(ChangeKind.STOPPED, container)
             await store_status(self._engine, container, container.stored)
-            await kill_and_delete(self._engine, container)
+            await self._end(container)
 
     async def _ask_for_sandbox(self, sandbox: Sandbox) -> None:
         task = await self._answer_of(sandbox.id)

@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import signal
 from dataclasses import replace
 
 import grpc
 import pytest
 
+from api.containerd.errors import ContainerdError
 from api.wire import criv1
 from api.wire.containerd import process_pb2
-from cri.errors import AlreadyExists, FailedPrecondition, InvalidArgument, NotFound
+from cri.container import exit as container_exit
+from cri.container import remove as container_remove
+from cri.container import start as container_start
+from cri.container import task_deletion
+from cri.errors import AlreadyExists, FailedPrecondition, InvalidArgument, NotFound, Unavailable
 from cri.state.container_status import Phase
 from tests.double.containerd import until
 from tests.double.scripts import STUBBORN
@@ -299,3 +305,75 @@ async def test_a_kill_that_containerd_refuses_is_sent_again(
     node.containerd.fail("Tasks.Kill", grpc.StatusCode.UNAVAILABLE, "no shim", times=2)
     await asyncio.wait_for(node.containers.stop(container, 0), 10)
     assert node.containers.get(container).status.exit_code == 137
+
+
+async def test_the_log_is_held_open_until_a_failed_start_has_been_undone(node: DoubleNode):
+    """A shim that is still making the process waits for a reader of its output, and with it the whole pod."""
+    pod = await node.sandboxes.run(node.pod_config(), "")
+    container = await node.containers.create(pod, node.container_config())
+    node.containerd.lose_answer("Tasks.Create")
+    deleting = node.containerd.hang("Tasks.Delete")
+    start = node.supervisor.start("start", node.containers.start(container))
+    await until(lambda: "Tasks.Delete" in node.containerd.methods())
+    await asyncio.sleep(0.05)
+    assert container in node.keeper.followed
+    deleting.release()
+    with contextlib.suppress(ContainerdError):
+        await start
+    await node.settled()
+    assert container not in node.keeper.followed
+    assert not node.containerd.leftovers().tasks[1:], "of the container nothing is left"
+    await node.sandboxes.remove(pod)
+
+
+async def test_a_start_that_failed_without_containerd_is_undone_when_it_is_back(
+    node: DoubleNode, monkeypatch: pytest.MonkeyPatch
+):
+    for module, pause in (
+        (container_exit, "FIRST_PAUSE_SECONDS"),
+        (task_deletion, "FIRST_PAUSE_SECONDS"),
+        (container_start, "SETTLE_AGAIN_SECONDS"),
+    ):
+        monkeypatch.setattr(module, pause, 0.001)
+    pod = await node.sandboxes.run(node.pod_config(), "")
+    container = await node.containers.create(pod, node.container_config())
+    node.containerd.lose_answer("Tasks.Create")
+    for method in ("Tasks.Kill", "Tasks.Delete", "Containers.Update"):
+        node.containerd.fail(method, times=12)
+    with pytest.raises(ContainerdError):
+        await node.containers.start(container)
+    await node.settled()
+    assert container not in node.keeper.followed
+    assert node.containerd.leftovers().tasks == (pod,)
+    node.containerd.heal()
+    await node.sandboxes.remove(pod)
+
+
+async def test_removal_ends_a_process_that_was_taken_for_dead(
+    node: DoubleNode, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(container_remove, "TASK_DELETION_SECONDS", 0.05)
+    pod, container = await node.running()
+    held = node.containers.get(container)
+    held.status = held.status.exited(0, 1, oom_killed=False)
+    held.exited.set()
+    await node.containers.remove(container)
+    assert node.containerd.leftovers().tasks == (pod,)
+    await node.sandboxes.remove(pod)
+
+
+async def test_a_container_whose_task_cannot_be_deleted_is_not_removed(
+    node: DoubleNode, monkeypatch: pytest.MonkeyPatch
+):
+    """Its record is what the next attempt finds it by."""
+    monkeypatch.setattr(container_remove, "TASK_DELETION_SECONDS", 0.05)
+    monkeypatch.setattr(task_deletion, "FIRST_PAUSE_SECONDS", 0.001)
+    pod, container = await node.running()
+    node.containerd.fail("Tasks.Delete", grpc.StatusCode.UNKNOWN, "device or resource busy", times=None)
+    with pytest.raises(Unavailable, match="task"):
+        await node.containers.remove(container)
+    assert container in node.containerd.leftovers().containers
+    node.containerd.heal()
+    await node.containers.remove(container)
+    assert node.containerd.leftovers().tasks == (pod,)
+    await node.sandboxes.remove(pod)

@@ -17,6 +17,7 @@ from cri.errors import Unavailable
 from cri.linux.mounts import unmount
 from cri.sandbox import node_status, observer
 from cri.sandbox import settlement as recovery_settlement
+from cri.sandbox import tasks as sandbox_tasks
 from cri.state.container_status import Phase
 from tests.double.containerd import until
 from tests.double.scripts import Script
@@ -279,3 +280,41 @@ async def test_a_bundle_that_is_still_being_removed_is_waited_for(node: DoubleNo
     node.containerd.fail("Tasks.Create", grpc.StatusCode.UNKNOWN, in_the_way, times=2)
     await node.containers.start(container)
     assert node.containers.get(container).running
+
+
+async def test_an_exit_without_a_process_is_not_believed(node: DoubleNode):
+    """containerd tells of the shim of an earlier attempt, which it has given up: no pid, and 255 for a code."""
+    _, container = await node.running()
+    told = event_types_pb2.TaskExit(container_id=container, id=container, exit_status=255)
+    node.containerd.calls.clear()
+    node.containerd.exchange.publish("k8s.io", "/tasks/exit", told)
+    await until(lambda: "Tasks.Get" in node.containerd.methods())
+    await node.settled()
+    assert node.containers.get(container).running
+
+
+async def test_an_exit_without_a_process_is_believed_where_the_task_is_gone(node: DoubleNode):
+    pod, container = await node.running()
+    node.containerd.break_off_delete(container)
+    told = event_types_pb2.TaskExit(container_id=container, id=container, exit_status=255)
+    node.containerd.exchange.publish("k8s.io", "/tasks/exit", told)
+    await until(lambda: node.containers.get(container).status.phase is Phase.EXITED)
+    assert node.containers.get(container).status.exit_code == 255
+    await node.sandboxes.remove(pod)
+
+
+async def test_a_shim_that_hangs_does_not_hold_up_the_others(
+    node: DoubleNode, restarted: Restarted, monkeypatch
+):
+    """containerd asks one shim after the other for a list, and waits for each."""
+    monkeypatch.setattr(sandbox_tasks, "LIST_SECONDS", 0.1)
+    monkeypatch.setattr(sandbox_tasks, "ANSWER_SECONDS", 0.5)
+    pod, container = await node.running()
+    node.containerd.process(pod).status = process_pb2.UNKNOWN
+    listing = node.containerd.hang("Tasks.List")
+    second = await restarted()
+    assert second.containers.get(container).status.pid == node.containerd.process(container).pid
+    assert second.sandboxes.get(pod).ready, "until its shim says otherwise"
+    listing.release()
+    node.containerd.process(pod).status = process_pb2.RUNNING
+    await second.settled()
