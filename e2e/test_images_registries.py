@@ -11,7 +11,8 @@ from aiohttp import web
 
 from e2e.harness.catalogue import layered, scratch
 from e2e.harness.configured import configured
-from e2e.harness.image_service import pull
+from e2e.harness.forward_proxy import forward_proxy
+from e2e.harness.image_service import pull, remove
 from e2e.harness.push import push
 from e2e.harness.registry import Certificate, Registry, free_port, registry
 from e2e.harness.scripted_registry import cut_off, refuse, replace_blob, scripted_registry
@@ -178,3 +179,35 @@ async def test_5xx_then_success(node: Node, scripted: ScriptedRegistry) -> None:
     scripted.faults.append(refuse("/manifests/", 500, "UNKNOWN", times=1))
     scripted.faults.append(refuse("/blobs/", 502, "UNKNOWN", times=1))
     assert await pull(node.cri, reference) == IMAGE.config.digest
+
+
+async def test_a_proxy_from_the_environment(
+    node: Node, scripted: ScriptedRegistry, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Plain HTTP in absolute form and TLS through a tunnel, to hosts that cannot be reached without the proxy."""
+    scripted.hold("t/first", "1", IMAGE)
+    authority = Authority.make(tmp_path / "ca")
+    certificate = Certificate(*authority.sign("far", address="127.0.0.1,IP:192.0.2.1"))
+    async with registry(tmp_path / "tls", certificate) as secure:
+        await push(
+            Registry(secure.host, Certificate(authority.certificate, certificate.key)), "t/first", "1", IMAGE
+        )
+        targets = {"plain.invalid:80": scripted.host, "192.0.2.1:443": secure.host}
+        ca = json.dumps(str(authority.certificate))
+        write_hosts(node, "plain.invalid", 'server = "http://plain.invalid"\n')
+        write_hosts(node, "far.invalid", f'server = "https://192.0.2.1"\nca = {ca}\n')
+        async with forward_proxy("someone:proxy-secret", targets) as proxy:
+            monkeypatch.setenv("HTTP_PROXY", proxy.url)
+            monkeypatch.setenv("https_proxy", proxy.url)
+            monkeypatch.setenv("NO_PROXY", "10.0.0.0/8,direct.invalid")
+            async with configured(node):
+                for name in ("plain.invalid", "far.invalid"):
+                    assert await pull(node.cri, f"{name}/t/first:1") == IMAGE.config.digest
+                    await remove(node.cri, f"{name}/t/first:1")
+                await pull(node.cri, scripted.hold("t/near", "1", IMAGE))
+                with pytest.raises(grpc.aio.AioRpcError, match="name cannot be resolved"):
+                    await pull(node.cri, "direct.invalid/t/first:1")
+    assert "CONNECT 192.0.2.1:443" in proxy.asked
+    assert "GET http://plain.invalid/v2/t/first/manifests/1" in proxy.asked
+    assert not [line for line in proxy.asked if "127.0.0.1" in line or "direct" in line]
+    assert "proxy-secret" not in node.server.log_file.read_text()

@@ -15,11 +15,11 @@ if TYPE_CHECKING:
 
 @contextlib.asynccontextmanager
 async def configured(
-    node: Node, *, keys: str = "", tables: str = "", without: Sequence[str] = ()
+    node: Node, *, keys: str = "", containerd_keys: str = "", tables: str = "", without: Sequence[str] = ()
 ) -> AsyncIterator[None]:
     """Restart the server with further keys and tables (TOML) within the block, and as it was after.
 
-    `without` are keys of the usual configuration that are left out.
+    `containerd_keys` come into the table [containerd]; `without` are keys of the usual configuration that are left out.
     """
     server = node.server
     assert isinstance(server, CriShim), "only cri-shim is configured by tests"
@@ -27,7 +27,8 @@ async def configured(
     server.write_configuration(tables, keys)
     lines = server.configuration_file.read_text().splitlines()
     kept = [line for line in lines if line.partition(" = ")[0] not in without]
-    server.configuration_file.write_text("\n".join(kept) + "\n")
+    text = "\n".join(kept).replace("[containerd]\n", f"[containerd]\n{containerd_keys}")
+    server.configuration_file.write_text(text + "\n")
     try:
         await server.start()
         yield
