@@ -10,6 +10,7 @@ leaves the container EXITED with code 128 and reason StartError; kubelet then re
 from __future__ import annotations
 
 import asyncio
+import os
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -30,6 +31,7 @@ from cri.container.task_deletion import end_task
 from cri.errors import CriError, FailedPrecondition
 from cri.linux import fifo
 from cri.linux.cgroups import OomCounter
+from cri.linux.files import make_directories_below
 from cri.logs.client import Followed
 from cri.observe.stages import stage
 from cri.state.changes import ChangeKind
@@ -73,11 +75,21 @@ def streams_of(engine: Engine, container: Container) -> Followed:
         stdout=directory / "stdout",
         stderr=None if terminal else directory / "stderr",
         log_path=Path(container.record.log_path) if container.record.log_path else None,
+        log_directory=_log_directory(engine, container),
         terminal=terminal,
         max_line=engine.settings.max_container_log_line_size,
         rate_limit=engine.settings.container_log_rate_limit,
         rotate_bytes=engine.settings.container_log_rotate_size,
     )
+
+
+def _log_directory(engine: Engine, container: Container) -> Path | None:
+    """The pod's, for a log below it; a container that was taken over has its log wherever it was."""
+    sandbox = engine.node.sandboxes.find(container.record.sandbox_id)
+    if sandbox is None or not sandbox.config.log_directory:
+        return None
+    directory = Path(os.path.normpath(sandbox.config.log_directory))
+    return directory if Path(container.record.log_path).is_relative_to(directory) else None
 
 
 def stdin_of(engine: Engine, container: Container) -> Path | None:
@@ -174,16 +186,23 @@ async def _create_task(
 
 async def _open_streams(engine: Engine, followed: Followed, stdin: Path | None) -> None:
     paths = [path for path in (followed.stdout, followed.stderr, stdin) if path is not None]
-    await finished_in_thread(_prepare, paths, followed.log_path)
+    await finished_in_thread(_prepare, paths, followed)
     await engine.keeper.follow(followed)
 
 
-def _prepare(fifos: Sequence[Path], log_path: Path | None) -> None:
+def _prepare(fifos: Sequence[Path], followed: Followed) -> None:
     fifos[0].parent.mkdir(parents=True, exist_ok=True, mode=0o700)
     for path in fifos:
         fifo.make(path)
-    if log_path is not None:
-        log_path.parent.mkdir(parents=True, exist_ok=True, mode=0o755)
+    if followed.log_path is not None:
+        top = followed.log_directory or followed.log_path.parent
+        try:
+            top.mkdir(parents=True, exist_ok=True, mode=0o755)
+            make_directories_below(top, followed.log_path.parent.relative_to(top), 0o755)
+        except OSError as error:
+            raise FailedPrecondition(
+                f"log_path {followed.log_path}: its directory cannot be made without following links: {error.strerror}"
+            ) from error
 
 
 async def _fail(engine: Engine, container: Container, error: BaseException) -> None:

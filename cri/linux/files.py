@@ -1,4 +1,4 @@
-"""Files: atomic replacement, appending without following links, reading inside a foreign root."""
+"""Files: atomic replacement, directories without following links, reading inside a foreign root."""
 
 from __future__ import annotations
 
@@ -9,11 +9,9 @@ import stat
 import tempfile
 from typing import TYPE_CHECKING, Final
 
-from cri.linux import syscalls as sys
 from cri.linux.foreign_root import open_in_root
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
     from pathlib import Path
 
 # Files that are read from a container's root (passwd, group) are small; a huge one is an attack on our
@@ -49,22 +47,18 @@ def _sync_directory(path: Path) -> None:
         os.close(descriptor)
 
 
-def open_append_no_follow(path: Path, root: Path | None = None, mode: int = 0o640) -> int:
-    """Open for appending, made when missing; a symbolic link as last component is refused (ELOOP).
-
-    With `root`, `path` is relative to it, and no link or `..` on the way is followed out of it or at all.
-    """
-    flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC | os.O_NONBLOCK
-    if root is None:
-        return os.open(path, flags | os.O_NOFOLLOW, mode)
-    with _directory(root) as directory:
-        return sys.openat2(
-            directory,
-            str(path),
-            flags=flags,
-            mode=mode,
-            resolve=sys.RESOLVE_BENEATH | sys.RESOLVE_NO_SYMLINKS | sys.RESOLVE_NO_MAGICLINKS,
-        )
+def make_directories_below(root: Path, relative: Path, mode: int) -> None:
+    """Make the directories of `relative` that are missing, following no link below `root`. Raises OSError."""
+    here = os.open(root, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        for name in relative.parts:
+            with contextlib.suppress(FileExistsError):
+                os.mkdir(name, mode, dir_fd=here)
+            above = here
+            here = os.open(name, os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=above)
+            os.close(above)
+    finally:
+        os.close(here)
 
 
 def open_beneath(root: Path, relative: str) -> int:
@@ -89,12 +83,3 @@ def read_beneath(root: Path, relative: str, limit: int = READ_LIMIT) -> bytes:
     if len(content) > limit:
         raise OSError(errno.EFBIG, os.strerror(errno.EFBIG), name)
     return content
-
-
-@contextlib.contextmanager
-def _directory(path: Path) -> Iterator[int]:
-    descriptor = os.open(path, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        yield descriptor
-    finally:
-        os.close(descriptor)

@@ -10,6 +10,7 @@ container would block on its full pipe. On request a file that has reached a siz
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import stat
 import time
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 
 _FLAGS = os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NOCTTY | os.O_NONBLOCK
 _MODE = 0o640
+_WAY = os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC
 _MOST_PIECES = 512  # the kernel takes 1024 buffers in one call
 _RETRY_SECONDS = 1.0
 _LONGEST_TORN_BYTES = 1024 * 1024
@@ -31,9 +33,13 @@ _LONGEST_TORN_BYTES = 1024 * 1024
 class LogFile:
     """An open log file; with `path` None everything is discarded and nothing counts as lost."""
 
-    def __init__(self, path: str | None, rotate_bytes: int = 0) -> None:
-        """`rotate_bytes` is the size at which it is set aside; 0 leaves that to others."""
+    def __init__(self, path: str | None, rotate_bytes: int = 0, *, directory: str = "") -> None:
+        """`rotate_bytes` is the size at which it is set aside; 0 leaves that to others.
+
+        `directory` is a part of the path that may be trusted; with "" all of it but the last name is.
+        """
         self.path = path
+        self._directory = directory
         self.lost_bytes = 0
         self.lost_lines = 0
         self.rotations = 0
@@ -48,11 +54,12 @@ class LogFile:
     def open(self) -> None:
         """Open the path anew, made when missing; on an error (OSError) the old file stays in use.
 
-        A symbolic link is refused: whoever can write into the log directory could aim it anywhere.
+        Symbolic links and what is no regular file are refused: a pod that can write into its log directory could aim
+        a link at any file, and its device node at a disk.
         """
         if self.path is None:
             return
-        descriptor = os.open(self.path, _FLAGS, _MODE)
+        descriptor = _open_below(self._directory or os.path.dirname(self.path), self.path)
         self.close()
         self._descriptor = descriptor
         self._torn = _remove_torn_end(descriptor)
@@ -136,6 +143,26 @@ class LogFile:
             if size >= torn:
                 os.ftruncate(self._descriptor, size - torn)
                 self._torn = False
+
+
+def _open_below(directory: str, path: str) -> int:
+    """Open the log at `path`, going down from `directory` name by name without following links."""
+    *way, last = os.path.relpath(path, directory).split("/")
+    with contextlib.ExitStack() as opened:
+        try:
+            here = os.open(directory, _WAY)
+            opened.callback(os.close, here)
+            for name in way:
+                here = os.open(name, _WAY | os.O_NOFOLLOW, dir_fd=here)
+                opened.callback(os.close, here)
+            descriptor = os.open(last, _FLAGS, _MODE, dir_fd=here)
+        except OSError as error:
+            error.filename = path
+            raise
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        raise OSError(errno.EINVAL, "not a regular file", path)
+    return descriptor
 
 
 def _remove_torn_end(descriptor: int) -> bool:

@@ -95,7 +95,11 @@ class Output:
 
     def __init__(self, followed: WireFollowed) -> None:
         """Opens the read ends, not the log. Raises OSError, then nothing is left open."""
-        self.log = LogFile(followed["log_path"], followed.get("rotate_bytes", 0))
+        self.log = LogFile(
+            followed["log_path"],
+            followed.get("rotate_bytes", 0),
+            directory=followed.get("log_directory") or "",
+        )
         self.limit = RateLimit(limit) if (limit := followed.get("rate_limit", 0)) > 0 else None
         self.listeners: list[Listener] = []
         self.bytes = 0

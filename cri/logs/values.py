@@ -32,6 +32,8 @@ class Followed:
     max_line: int = DEFAULT_MAX_LINE
     rate_limit: int = 0
     rotate_bytes: int = 0
+    log_directory: Path | None = None
+    """The pod's, given by the kubelet; below it no symbolic link is followed on the way to the log."""
 
     def wire(self) -> WireFollowed:
         """As it travels to the keeper. With a terminal everything is stdout."""
@@ -43,6 +45,7 @@ class Followed:
             "max_line": self.max_line,
             "rate_limit": self.rate_limit,
             "rotate_bytes": self.rotate_bytes,
+            "log_directory": None if self.log_directory is None else str(self.log_directory),
         }
 
 
@@ -84,6 +87,7 @@ class WireFollowed(TypedDict):
     max_line: int
     rate_limit: NotRequired[int]
     rotate_bytes: NotRequired[int]
+    log_directory: NotRequired[str | None]
 
 
 class Counters(TypedDict):

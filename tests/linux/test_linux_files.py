@@ -83,27 +83,18 @@ def test_a_failed_replacement_leaves_the_old_file_alone(tmp_path):
     assert [entry.name for entry in tmp_path.iterdir()] == ["target"]
 
 
-def test_appending_follows_no_link(tmp_path):
-    (tmp_path / "secret").write_text("secret")
-    (tmp_path / "link").symlink_to("secret")
-    (tmp_path / "directory").mkdir()
-    (tmp_path / "way").symlink_to("directory")
-    with pytest.raises(OSError) as refused:  # noqa: PT011
-        files.open_append_no_follow(tmp_path / "link")
-    assert refused.value.errno == errno.ELOOP
-    for path in ("way/log", "link", "../escaped", "/etc/escaped"):
-        with pytest.raises(OSError):  # noqa: PT011
-            files.open_append_no_follow(Path(path), root=tmp_path)
-    for descriptor in (
-        files.open_append_no_follow(tmp_path / "log"),
-        files.open_append_no_follow(Path("directory/log"), root=tmp_path),
-        files.open_append_no_follow(tmp_path / "log"),
-    ):
-        os.write(descriptor, b"line\n")
-        os.close(descriptor)
-    assert (tmp_path / "log").read_text() == "line\nline\n"
-    assert (tmp_path / "log").stat().st_mode & 0o777 == 0o640
-    assert not (tmp_path.parent / "escaped").exists()
+def test_directories_are_made_below_and_nowhere_else(tmp_path):
+    elsewhere = tmp_path / "elsewhere"
+    root = tmp_path / "root"
+    for path in (elsewhere, root):
+        path.mkdir()
+    (root / "way").symlink_to(elsewhere)
+    for _ in range(2):
+        files.make_directories_below(root, Path("a/b"), 0o755)
+    assert (root / "a/b").is_dir()
+    with pytest.raises(NotADirectoryError):
+        files.make_directories_below(root, Path("way/b"), 0o755)
+    assert not list(elsewhere.iterdir())
 
 
 @pytest.fixture(params=["openat2", "an older kernel"])

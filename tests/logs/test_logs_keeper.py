@@ -15,6 +15,7 @@ from pretended_pods import COMMAND, feed, until
 
 from cri.errors import FailedPrecondition, NotFound, Unavailable
 from cri.linux import process
+from cri.linux.mounts import mount_tmpfs
 from cri.linux.sessions import describe
 from cri.logs import protocol
 from cri.logs.client import Followed, LogKeeper
@@ -125,9 +126,11 @@ async def test_without_a_log_path_output_is_drained_and_nothing_counts_as_lost(p
 
 async def test_a_full_disk_stops_nobody_and_is_counted(pods, keepers):
     keeper, pod, healthy = await keepers(), pods("full"), pods("healthy")
-    pod.log.symlink_to("/dev/full")
-    full = Followed("full", pod.stdout, pod.stderr, os.path.realpath(pod.log), terminal=False)  # type: ignore[arg-type]
-    await keeper.follow(full)
+    disk = pod.log.parent / "disk"
+    disk.mkdir()
+    mount_tmpfs(disk, size=4096, mode=0o755)
+    (disk / "other").write_bytes(bytes(4096))
+    await keeper.follow(Followed("full", pod.stdout, pod.stderr, disk / "0.log"))
     await keeper.follow(healthy.followed)
     out, _ = pod.open()
     await asyncio.to_thread(feed, out, b"x" * 99 + b"\n" + b"y" * 99 + b"\n")
@@ -141,7 +144,7 @@ async def test_a_full_disk_stops_nobody_and_is_counted(pods, keepers):
     counters = (await keeper.statistics())["full"]
     assert counters.lost_lines == counters.lines == 50_002
     assert counters.lost_bytes > counters.bytes == 5_000_200
-    assert counters.last_error == "cannot write /dev/full: No space left on device"
+    assert counters.last_error == f"cannot write {disk}/0.log: No space left on device"
     assert healthy.records() == [("stdout", "F", b"fine")]
 
 
@@ -290,6 +293,7 @@ async def test_a_server_that_is_killed_costs_no_line(pods, keepers, tmp_path):
     script = f"""
 import asyncio, os, sys
 from pathlib import Path
+from cri.linux.mounts import mount_tmpfs
 from cri.logs.client import Followed, LogKeeper
 from cri.logs.pump import BLOCK_BYTES
 

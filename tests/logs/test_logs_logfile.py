@@ -2,6 +2,7 @@
 
 import errno
 import os
+import stat
 
 import pytest
 
@@ -100,3 +101,53 @@ def test_no_path_at_all(capfd):
     log.open()
     log.write([RECORD])
     assert (log.lost_bytes, log.last_error) == (0, "")
+
+
+@pytest.fixture
+def pod(tmp_path):
+    """A pod's log directory with one container's, and a place that no log may get to."""
+    (tmp_path / "pod" / "app").mkdir(parents=True)
+    (tmp_path / "elsewhere").mkdir()
+    return tmp_path / "pod"
+
+
+def test_a_directory_that_was_swapped_for_a_link_is_not_followed(pod, tmp_path):
+    log = LogFile(str(pod / "app" / "0.log"), directory=str(pod))
+    log.open()
+    log.write([RECORD])
+    (pod / "app").rename(pod / "aside")
+    (pod / "app").symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(NotADirectoryError):
+        log.open()
+    log.write([RECORD])
+    assert not list((tmp_path / "elsewhere").iterdir())
+    assert (pod / "aside" / "0.log").read_bytes() == RECORD * 2, "the file that was open stays in use"
+    log.close()
+
+
+def test_the_log_directory_itself_may_lie_behind_a_link(pod, tmp_path):
+    (tmp_path / "link").symlink_to(pod)
+    log = LogFile(str(tmp_path / "link" / "app" / "0.log"), directory=str(tmp_path / "link"))
+    log.write([RECORD])
+    assert (pod / "app" / "0.log").read_bytes() == RECORD
+    log.close()
+
+
+@pytest.mark.parametrize("put", ["link", "dangling link", "fifo", "device"])
+def test_a_log_that_was_swapped_is_not_written_to(pod, tmp_path, put):
+    path, target = pod / "app" / "0.log", tmp_path / "elsewhere" / "passwd"
+    if put == "fifo":
+        os.mkfifo(path)
+    elif put == "device":
+        os.mknod(path, 0o600 | stat.S_IFCHR, os.makedev(1, 3))  # /dev/null
+    else:
+        if put == "link":
+            target.write_bytes(b"root")
+        path.symlink_to(target)
+    log = LogFile(str(path), directory=str(pod))
+    with pytest.raises(OSError):  # noqa: PT011
+        log.open()
+    log.write([RECORD])
+    assert log.lost_lines == 1
+    assert not target.exists() or target.read_bytes() == b"root"
+    log.close()
