@@ -16,13 +16,15 @@ from io import BytesIO
 from pathlib import Path
 from typing import cast
 
+import pytest
+
 from api.containerd import Client, Descriptor, Image
 from api.wire import criv1
 from cri.concurrency.supervision import Supervisor
 from cri.container.accounts import AccountFiles, Accounts
 from cri.container.containers import Containers
 from cri.container.engine import Engine
-from cri.container.handlers import Handler, Handlers
+from cri.container.handlers import Handler, Handlers, SandboxMode
 from cri.container.settings import ContainerSettings
 from cri.errors import CriError, Unavailable
 from cri.image.settings import ImageSettings, RegistrySettings
@@ -56,6 +58,9 @@ from cri.stream.settings import StreamSettings
 from tests.double import ContainerdDouble
 from tests.image.made_images import digest_of
 
+BY_PROCESS = pytest.mark.parametrize("mode", [SandboxMode.PAUSE], indirect=True)
+BY_MOUNTS = pytest.mark.parametrize("mode", [SandboxMode.AUTO], indirect=True)
+"""For tests of what one way of holding a sandbox has and the other has not."""
 IMAGE = "registry.k8s.io/pause:3.10"
 HOST = HostFacts(
     cgroup_version=1,
@@ -195,7 +200,7 @@ class DoubleNode:
     logs: Path
     on: Collaborators
     janitor: Janitor
-    attempts: int = field(default=0)
+    mode: SandboxMode
 
     @property
     def node(self) -> Node:
@@ -207,15 +212,22 @@ class DoubleNode:
             log_directory=str(self.logs),
             **settings,
         )
-        config.linux.SetInParent()
+        config.linux.security_context.namespace_options.pid = self.pid_mode
         return config
+
+    @property
+    def pid_mode(self) -> criv1.NamespaceMode.ValueType:
+        """Kubelet's for pods that do not share a PID namespace, unless only a process would do."""
+        return criv1.POD if self.mode is SandboxMode.PAUSE else criv1.CONTAINER
 
     def container_config(self, name: str = "app", **settings: object) -> criv1.ContainerConfig:
         settings.setdefault("command", ["serve"])
         settings.setdefault("log_path", f"{name}.log")
-        return criv1.ContainerConfig(
+        config = criv1.ContainerConfig(
             metadata=criv1.ContainerMetadata(name=name), image=criv1.ImageSpec(image=IMAGE), **settings
         )
+        config.linux.security_context.namespace_options.pid = self.pid_mode
+        return config
 
     async def running(self, **settings: object) -> tuple[str, str]:
         """A pod with one running container: their ids."""
@@ -255,6 +267,7 @@ class World:
     directory: Path
     keeper: FakeKeeper = field(default_factory=FakeKeeper)
     network: FakeNetwork = field(default_factory=lambda: FakeNetwork())
+    mode: SandboxMode = SandboxMode.PAUSE
 
     def __post_init__(self) -> None:
         for made in (self.paths.root, self.paths.state, self.paths.state / "netns"):
@@ -267,11 +280,11 @@ class World:
 
 @contextlib.asynccontextmanager
 async def double_node(
-    containerd: ContainerdDouble, client: Client, directory: Path
+    containerd: ContainerdDouble, client: Client, directory: Path, mode: SandboxMode = SandboxMode.PAUSE
 ) -> AsyncIterator[DoubleNode]:
     """Assemble a node and follow the double's events."""
     await load_image(client)
-    world = World(containerd, directory)
+    world = World(containerd, directory, mode=mode)
     async with Supervisor() as supervisor:
         node = await started(world, client, supervisor)
         yield node
@@ -297,7 +310,7 @@ async def started(world: World, client: Client, supervisor: Supervisor) -> Doubl
         accounts=cast(Accounts, FakeAccounts()),
     )
     networks = Networks(cast(PodNetwork, world.network))
-    pods = PodEngine(engine, networks, SandboxSettings(sandbox_image=IMAGE))
+    pods = PodEngine(engine, networks, SandboxSettings(IMAGE, world.mode))
     sandboxes, containers, observer = Sandboxes(pods), Containers(engine), Observer(pods)
     streams = StreamServer(StreamSettings())
     on = Collaborators(
@@ -326,6 +339,7 @@ async def started(world: World, client: Client, supervisor: Supervisor) -> Doubl
         world.directory / "logs",
         on,
         Janitor(pods, observer, 3600.0),
+        world.mode,
     )
 
 

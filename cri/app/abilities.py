@@ -15,10 +15,10 @@ from api.containerd import errors as containerd_errors
 from api.containerd.introspection import RUNTIME, SNAPSHOTTER
 from api.containerd.typed_value import to_wire, typed
 from api.wire.containerd import runc_pb2, types_pb2
-from cri.app.handlers import RUNC_TYPE
 from cri.concurrency.together import all_of
 from cri.container.handlers import Handler, Handlers, SnapshotIds
 from cri.linux.process import execute
+from cri.oci.handler import RUNC_TYPE
 from cri.oci.runtime_features import (
     RuntimeFeatures,
     parse_features,

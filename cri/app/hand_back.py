@@ -28,6 +28,7 @@ from cri.app.node import LOG_KEEPER_COMMAND
 from cri.app.socket import remove_stale_socket, socket_path
 from cri.concurrency.together import all_of
 from cri.errors import FailedPrecondition
+from cri.linux.boot import boot_id
 from cri.linux.mounts import mount_table, unmount
 from cri.linux.namespaces import is_namespace
 from cri.logs.client import LogKeeper
@@ -124,6 +125,7 @@ async def _recovered(client: Client, records: Sequence[ContainerdContainer]) -> 
         tasks={task.container_id: task for task in tasks},
         namespace_pinned=lambda path: is_namespace(Path(path)),
         now=time.time_ns(),
+        boot_id=boot_id(),
     )
     return await asyncio.to_thread(recover, observed)
 

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, TypeVar
 
 from api.containerd import TypedValue, typed
 from api.wire.containerd import runc_pb2, runtimeoptions_pb2
-from cri.container.handlers import Handler, Handlers
+from cri.container.handlers import Handler, Handlers, SandboxMode
 from cri.errors import InvalidArgument
-from cri.oci.handler import RuntimeHandler
+from cri.oci.handler import RUNC_TYPE, RuntimeHandler
 from cri.oci.spec import Spec, from_json
 
 if TYPE_CHECKING:
@@ -20,7 +20,6 @@ if TYPE_CHECKING:
 
 M = TypeVar("M", runc_pb2.Options, runtimeoptions_pb2.Options)
 
-RUNC_TYPE = "io.containerd.runc.v2"
 RUNC_OPTIONS: Mapping[str, str] = {
     "BinaryName": "binary_name",
     "CriuImagePath": "criu_image_path",
@@ -68,6 +67,7 @@ def _handler(name: str, runtime: RuntimeSection, snapshotter: str) -> Handler:
         platform=runtime.platform,
         cni_conf_dir=Path(runtime.cni_conf_dir) if runtime.cni_conf_dir else None,
         cni_max_conf_num=runtime.cni_max_conf_num,
+        sandbox_mode=SandboxMode(runtime.sandbox_mode) if runtime.sandbox_mode else None,
     )
 
 

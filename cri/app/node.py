@@ -186,4 +186,5 @@ def effective(configuration: Configuration) -> Mapping[str, object]:
         "rootDir": configuration.root,
         "stateDir": configuration.state,
         "sandboxImage": configuration.sandbox_image,
+        "sandboxMode": configuration.sandbox_mode,
     }

@@ -108,7 +108,7 @@ async def _create(
         with stage("record"):
             undo.push("delete record", lambda: ensure_deleted(engine.client.containers.delete(identifier)))
             written = _containerd_record(
-                container, image, handler.runtime_type, handler.options, to_json(spec)
+                container, sandbox, image, handler.runtime_type, handler.options, to_json(spec)
             )
             await engine.client.containers.create(written)
         with stage("snapshot"):
@@ -133,7 +133,12 @@ def _check_sandbox(engine: Engine, sandbox: Sandbox) -> None:
 
 
 def _containerd_record(
-    container: Container, image: Image, runtime: str, options: TypedValue | None, spec: bytes
+    container: Container,
+    sandbox: Sandbox,
+    image: Image,
+    runtime: str,
+    options: TypedValue | None,
+    spec: bytes,
 ) -> ContainerdContainer:
     record = container.record
     stored = StatusRecord(container.status, container.resources)
@@ -147,5 +152,5 @@ def _containerd_record(
         snapshotter=container.snapshotter,
         snapshot_key=record.id,
         extensions={CONTAINER_EXTENSION: record.to_extension(), STATUS_EXTENSION: stored.to_extension()},
-        sandbox_id=record.sandbox_id,
+        sandbox_id=sandbox.shim_owner,
     )

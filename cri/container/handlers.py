@@ -27,6 +27,15 @@ class SnapshotIds(enum.Enum):
     MAPPED_HERE = "this server, by id-mapped mounts of the layers"
 
 
+class SandboxMode(enum.Enum):
+    """What holds the namespaces of pods."""
+
+    AUTO = "auto"
+    """Mounts, where that is possible."""
+    PAUSE = "pause"
+    """A container that only waits, always."""
+
+
 @dataclass(frozen=True, slots=True)
 class Handler:
     """One `[containerd.runtimes.NAME]` table, ready for use."""
@@ -43,6 +52,8 @@ class Handler:
     """A CNI configuration of its own, else the node's."""
     cni_max_conf_num: int | None = None
     snapshot_ids: SnapshotIds = SnapshotIds.FIXED
+    sandbox_mode: SandboxMode | None = None
+    """Of its pods, where it differs from the node's."""
 
     @property
     def runtime_type(self) -> str:

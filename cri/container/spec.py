@@ -27,7 +27,6 @@ from cri.oci.apparmor import needs_default_profile
 from cri.oci.container import ContainerSpecInputs, SandboxFacts, container_spec
 from cri.oci.devices import HostDevice, wants_host_devices
 from cri.oci.image_defaults import ImageDefaults
-from cri.oci.namespaces import NamespacePaths
 from cri.oci.user import container_user_request
 
 if TYPE_CHECKING:
@@ -124,7 +123,7 @@ def sandbox_facts(engine: Engine, sandbox: Sandbox) -> SandboxFacts:
     return SandboxFacts(
         id=sandbox.id,
         config=sandbox.config,
-        namespaces=NamespacePaths.of_process(sandbox.pid, options),
+        namespaces=sandbox.namespaces,
         resolv_conf_path=str(files / "resolv.conf"),
         hostname_path=str(files / "hostname"),
         hosts_path=str(files / "hosts"),

@@ -12,7 +12,7 @@ import fcntl
 import os
 import socket
 import struct
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, TypeVar
 
@@ -52,6 +52,25 @@ class NamespaceSet:
         return tuple((name, flag, path) for name, flag, path in kinds if path is not None)
 
 
+class SysctlError(OSError):
+    """The kernel refuses a value; the text names both."""
+
+
+@dataclass(frozen=True, slots=True)
+class Interior:
+    """What is set inside of new namespaces, each of which must be in their set."""
+
+    hostname: str | None = None
+    sysctls: Mapping[str, str] = field(default_factory=dict)
+    """Values by name, with dots or slashes."""
+    sysfs: Path | None = None
+    """Where to mount the network namespace's sysfs, writable. One serves the whole namespace, and whoever mounts it
+    first decides for all others whether it can be written at all."""
+
+
+NOTHING_SET: Final = Interior()
+
+
 async def create_network_namespace(path: Path) -> None:
     """Make a network namespace with loopback up and pin it on `path`, a new file in an existing directory.
 
@@ -65,39 +84,66 @@ async def remove_network_namespace(path: Path) -> None:
 
     The kernel ends the namespace as soon as no process and no socket is in it.
     """
-    await in_own_thread("netns-remove", lambda: _unpin(path))
+    await in_own_thread("netns-remove", lambda: unpin(path))
 
 
-async def pin_namespaces(
-    namespaces: NamespaceSet, *, hostname: str | None = None, sysctls: Mapping[str, str] | None = None
-) -> None:
-    """Make all namespaces of the set at once, prepare them from inside, pin each on its path.
+async def pin_namespaces(namespaces: NamespaceSet, interior: Interior = NOTHING_SET) -> None:
+    """Make all namespaces of the set at once, set `interior` in them, pin each on its path.
 
-    `hostname` needs a UTS namespace in the set. `sysctls` (dots or slashes in the names) are written before
-    the pins exist; a name that does not belong to a namespace of the set is refused with ValueError, because
-    writing it would change the host. On any error every path is free again. Raises FileExistsError when a
-    path is taken.
+    On any error every path is free again. Raises FileExistsError when a path is taken, SysctlError, and ValueError like
+    `check_interior`.
     """
-    if hostname is not None and namespaces.uts is None:
-        raise ValueError("a hostname needs a UTS namespace of its own")
-    settings = {name: value for name, value in (sysctls or {}).items() if _belongs(name, namespaces)}
+    check_interior(namespaces, interior)
 
     def work() -> None:
         sys.unshare(sum(flag for _, flag, _ in namespaces.pins))
-        if namespaces.network is not None:
-            bring_up("lo")
-        if hostname is not None:
-            socket.sethostname(hostname)
-        for name, value in settings.items():
-            _write_sysctl(name, value)
+        furnish(namespaces, interior)
         with contextlib.ExitStack() as undo:
             for name, _, path in namespaces.pins:
-                os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o444))
-                undo.callback(_unpin, path)
-                sys.mount(f"/proc/thread-self/ns/{name}", path, None, sys.MS_BIND)
+                pin(f"/proc/thread-self/ns/{name}", path)
+                undo.callback(unpin, path)
+            if interior.sysfs is not None:
+                sys.mount("sysfs", interior.sysfs, "sysfs", sys.MS_NOSUID | sys.MS_NODEV | sys.MS_NOEXEC)
             undo.pop_all()
 
     await in_own_thread("namespace-pin", work)
+
+
+def pin(namespace: str, path: Path) -> None:
+    """Hold a namespace, named by its /proc file, by a mount on `path`, a new file. Blocking; undone on any error."""
+    os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o444))
+    try:
+        sys.mount(namespace, path, None, sys.MS_BIND)
+    except BaseException:
+        unpin(path)
+        raise
+
+
+def unpin(path: Path) -> None:
+    """Remove a pin and its file; success too when the mount, the file or the directory is gone. Blocking."""
+    unmount(path)
+    with contextlib.suppress(FileNotFoundError, NotADirectoryError):
+        os.unlink(path)
+
+
+def check_interior(namespaces: NamespaceSet, interior: Interior) -> None:
+    """Raise ValueError for anything in `interior` that would change the host, as its namespace is not in the set."""
+    if interior.hostname is not None and namespaces.uts is None:
+        raise ValueError("a hostname needs a UTS namespace of its own")
+    if interior.sysfs is not None and namespaces.network is None:
+        raise ValueError("a sysfs shows a network namespace, which must be in the set")
+    for name in interior.sysctls:
+        _check_owner(name, namespaces)
+
+
+def furnish(namespaces: NamespaceSet, interior: Interior) -> None:
+    """Bring up loopback and set host name and sysctls, in a thread that is in the namespaces. Raises SysctlError."""
+    if namespaces.network is not None:
+        bring_up("lo")
+    if interior.hostname is not None:
+        socket.sethostname(interior.hostname)
+    for name, value in interior.sysctls.items():
+        _write_sysctl(name, value)
 
 
 async def unpin_namespaces(namespaces: NamespaceSet) -> None:
@@ -105,7 +151,7 @@ async def unpin_namespaces(namespaces: NamespaceSet) -> None:
 
     def work() -> None:
         for _, _, path in namespaces.pins:
-            _unpin(path)
+            unpin(path)
 
     await in_own_thread("namespace-unpin", work)
 
@@ -121,21 +167,34 @@ def is_namespace(path: Path) -> bool:
 async def inside_network_namespace(path: Path, function: Callable[[], T]) -> T:
     """Run `function` in the network namespace pinned at `path`; sockets that it opens stay in there.
 
-    Also takes /proc/PID/ns/net. `function` blocks only its own thread, and needs its own time limits: a
-    cancelled caller waits for its end. Raises FileNotFoundError when the namespace is gone.
+    Also takes /proc/PID/ns/net. See `inside`.
+    """
+    return await inside(NamespaceSet(network=path), function)
+
+
+async def inside(namespaces: NamespaceSet, function: Callable[[], T]) -> T:
+    """Run `function` in a thread that has entered the pinned namespaces.
+
+    It blocks only its own thread, and needs its own time limits: a cancelled caller waits for its end. Raises
+    FileNotFoundError when a namespace is gone.
     """
 
     def work() -> T:
-        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-        try:
-            sys.setns(descriptor, sys.CLONE_NEWNET)
-        except OSError as error:
-            raise OSError(error.errno, error.strerror, str(path)) from None
-        finally:
-            os.close(descriptor)
+        for _, flag, path in namespaces.pins:
+            _enter(path, flag)
         return function()
 
-    return await in_own_thread("netns-inside", work)
+    return await in_own_thread("namespace-inside", work)
+
+
+def _enter(path: Path, flag: int) -> None:
+    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        sys.setns(descriptor, flag)
+    except OSError as error:
+        raise OSError(error.errno, error.strerror, str(path)) from None
+    finally:
+        os.close(descriptor)
 
 
 def sysctl_path(name: str) -> Path:
@@ -151,7 +210,7 @@ def sysctl_path(name: str) -> Path:
     return Path("/proc/sys", *parts)
 
 
-def _belongs(name: str, namespaces: NamespaceSet) -> bool:
+def _check_owner(name: str, namespaces: NamespaceSet) -> None:
     dotted = ".".join(sysctl_path(name).parts[3:])
     if dotted.startswith("net."):
         owner = namespaces.network
@@ -163,7 +222,6 @@ def _belongs(name: str, namespaces: NamespaceSet) -> bool:
         raise ValueError(f"sysctl {name!r} belongs to no namespace and would change the host")
     if owner is None:
         raise ValueError(f"sysctl {name!r} would change the host: its namespace is the host's own")
-    return True
 
 
 def _write_sysctl(name: str, value: str) -> None:
@@ -172,15 +230,9 @@ def _write_sysctl(name: str, value: str) -> None:
         with open(path, "w", encoding="ascii") as file:
             file.write(value)
     except OSError as error:  # write errors carry no path
-        raise OSError(
+        raise SysctlError(
             error.errno, f"cannot set sysctl {name} to {value!r}: {error.strerror}", str(path)
         ) from None
-
-
-def _unpin(path: Path) -> None:
-    unmount(path)
-    with contextlib.suppress(FileNotFoundError, NotADirectoryError):
-        os.unlink(path)
 
 
 def bring_up(interface: str) -> None:

@@ -1,8 +1,8 @@
 """User namespaces without a process of the pod: made by a small program that ends, held by a bind mount.
 
 A thread cannot make a user namespace (unshare(2) refuses a process of several threads), so util-linux' unshare does,
-and `cat` stands in it until its ids are mapped and the pins are made. A network namespace made together with it belongs
-to it: only so can the pod's root set addresses and mount sysfs.
+and `cat` stands in it until its ids are mapped and the pins are made. Other namespaces made together with it belong to
+it: only so can the pod's root set addresses and mount sysfs and mqueue.
 """
 
 from __future__ import annotations
@@ -15,9 +15,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from cri.linux import syscalls as sys
-from cri.linux.mounts import unmount
-from cri.linux.namespaces import bring_up, inside_network_namespace
+from cri.linux.namespaces import (
+    NOTHING_SET,
+    Interior,
+    NamespaceSet,
+    check_interior,
+    furnish,
+    inside,
+    pin,
+    unpin,
+    unpin_namespaces,
+)
 from cri.linux.threads import in_own_thread
 
 if TYPE_CHECKING:
@@ -35,40 +43,40 @@ class IdRange:
     size: int
 
 
-async def pin_user_namespace(ids: IdRange, user: Path, network: Path | None) -> None:
-    """Make a user namespace with these ids, and one of the network that belongs to it, and pin them.
+async def pin_user_namespace(
+    ids: IdRange, user: Path, namespaces: NamespaceSet, interior: Interior = NOTHING_SET
+) -> None:
+    """Make a user namespace with these ids, and the set of others that belong to it, and pin them all.
 
-    The paths are new files in existing directories; `network` None makes none. On any error both are free again. Raises
-    FileExistsError when a path is taken, OSError when the kernel or unshare refuses.
+    The paths are new files in existing directories. On any error all are free again. Raises FileExistsError when a path
+    is taken, OSError when the kernel or unshare refuses, and like `pin_namespaces`.
     """
+    check_interior(namespaces, interior)
+    if interior.sysfs is not None:
+        raise ValueError("a sysfs would be the pod's to mount, not the host's")
 
     def work() -> None:
-        pins = [("user", user)] + ([("net", network)] if network is not None else [])
-        with _process_inside(with_network=network is not None) as pid, contextlib.ExitStack() as undo:
+        with _process_inside(namespaces) as pid, contextlib.ExitStack() as undo:
             Path(f"/proc/{pid}/uid_map").write_text(f"0 {ids.host_uid} {ids.size}", encoding="ascii")
             Path(f"/proc/{pid}/gid_map").write_text(f"0 {ids.host_gid} {ids.size}", encoding="ascii")
-            for name, path in pins:
-                os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o444))
-                undo.callback(unpin_user_namespace, path)
-                sys.mount(f"/proc/{pid}/ns/{name}", path, None, sys.MS_BIND)
+            for name, path in (("user", user), *((name, path) for name, _, path in namespaces.pins)):
+                pin(f"/proc/{pid}/ns/{name}", path)
+                undo.callback(unpin, path)
             undo.pop_all()
 
     await in_own_thread("user-namespace-pin", work)
-    if network is not None:
-        await inside_network_namespace(network, lambda: bring_up("lo"))
-
-
-def unpin_user_namespace(path: Path) -> None:
-    """Remove the pin; success too when it is gone. Blocking."""
-    unmount(path)
-    with contextlib.suppress(FileNotFoundError, NotADirectoryError):
-        path.unlink()
+    try:
+        await inside(namespaces, lambda: furnish(namespaces, interior))
+    except BaseException:
+        await in_own_thread("user-namespace-unpin", lambda: unpin(user))
+        await unpin_namespaces(namespaces)
+        raise
 
 
 @contextlib.contextmanager
-def _process_inside(*, with_network: bool) -> Iterator[int]:
+def _process_inside(namespaces: NamespaceSet) -> Iterator[int]:
     """The pid of a process in new namespaces, which ends with the block."""
-    command = ["unshare", "--user", *(["--net"] if with_network else []), "cat"]
+    command = ["unshare", "--user", *(f"--{name}" for name, _, _ in namespaces.pins), "cat"]
     process = subprocess.Popen(
         command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, cwd="/"
     )

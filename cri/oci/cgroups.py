@@ -5,6 +5,7 @@ from __future__ import annotations
 import posixpath
 from typing import TYPE_CHECKING
 
+from cri.oci.handler import RUNC_TYPE
 from cri.oci.refusals import bad_value, check_plain
 
 if TYPE_CHECKING:
@@ -15,7 +16,6 @@ if TYPE_CHECKING:
 SCOPE_PREFIX = "cri-containerd"
 
 _FIELD = "config.linux.cgroup_parent"
-_RUNC = "io.containerd.runc.v2"
 
 
 def cgroups_path(parent: str, container_id: str, handler: RuntimeHandler, settings: OciSettings) -> str:
@@ -31,7 +31,7 @@ def cgroups_path(parent: str, container_id: str, handler: RuntimeHandler, settin
     _check_path(parent)
     name = posixpath.basename(parent.rstrip("/"))
     is_slice = name.endswith(".slice")
-    if handler.runtime_type == _RUNC and is_slice != handler.systemd_cgroup:
+    if handler.runtime_type == RUNC_TYPE and is_slice != handler.systemd_cgroup:
         driver = "systemd" if handler.systemd_cgroup else "cgroupfs"
         wanted = "a slice (….slice)" if handler.systemd_cgroup else "a path whose last part is no slice"
         raise bad_value(

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
     from cri.oci.spec import Spec
+
+RUNC_TYPE: Final = "io.containerd.runc.v2"
+"""The runtime type of containerd's shim for runc, and for programs with runc's command line."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -14,7 +17,7 @@ class RuntimeHandler:
     """One `[containerd.runtimes.NAME]` table and what its runtime can do."""
 
     name: str
-    runtime_type: str = "io.containerd.runc.v2"
+    runtime_type: str = RUNC_TYPE
     #: The runtime's cgroup driver is systemd (`SystemdCgroup`).
     systemd_cgroup: bool = False
     #: A privileged container gets no device nodes of the host…

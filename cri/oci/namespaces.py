@@ -27,12 +27,12 @@ _FIELD = "config.linux.security_context.namespace_options"
 
 @dataclass(frozen=True, slots=True)
 class NamespacePaths:
-    """Where the containers of a sandbox find its namespaces; None stands for the host's own."""
+    """Where a sandbox's namespaces are joined; None stands for the host's own, or for none yet."""
 
-    network: str | None
-    ipc: str | None
-    uts: str | None
-    pid: str | None
+    network: str | None = None
+    ipc: str | None = None
+    uts: str | None = None
+    pid: str | None = None
     user: str | None = None
 
     @classmethod
@@ -98,26 +98,30 @@ def check_user_namespaces(mappings: UserMappings | None, handler: RuntimeHandler
         )
 
 
-def sandbox_namespaces(
-    options: criv1.NamespaceOption, network: str | None, user: str | None
-) -> list[Namespace]:
-    """Namespaces of a sandbox's process.
-
-    `network` is the pinned network namespace, `user` a pinned user namespace (None: a new one, if asked for).
-    """
+def sandbox_namespaces(options: criv1.NamespaceOption, paths: NamespacePaths) -> list[Namespace]:
+    """Namespaces of a sandbox's process: those pinned at `paths` are joined, others that `options` asks for are new."""
     _check_modes(options)
     if options.pid == criv1.TARGET:
         raise bad_value(f"{_FIELD}.pid", "TARGET", "POD, CONTAINER or NODE for a sandbox")
     namespaces: list[Namespace] = [{"type": "mount"}]
     if options.network != criv1.NODE:
-        namespaces += [_joined("network", network), {"type": "uts"}]
+        namespaces += [_joined("network", paths.network), _joined("uts", paths.uts)]
     if options.ipc != criv1.NODE:
-        namespaces.append({"type": "ipc"})
+        namespaces.append(_joined("ipc", paths.ipc))
     if options.pid != criv1.NODE:
         namespaces.append({"type": "pid"})
     if user_mappings(options) is not None:
-        namespaces.append(_joined("user", user))
+        namespaces.append(_joined("user", paths.user))
     return namespaces
+
+
+def held_namespaces(options: criv1.NamespaceOption, paths: NamespacePaths) -> list[Namespace]:
+    """Namespaces of a sandbox without a process: those of `sandbox_namespaces` that outlive processes."""
+    return [
+        namespace
+        for namespace in sandbox_namespaces(options, paths)
+        if namespace["type"] not in ("mount", "pid")
+    ]
 
 
 def container_namespaces(
@@ -151,6 +155,8 @@ def container_namespaces(
         namespaces.append({"type": "pid", "path": target_pid})
     elif paths.pid is not None:
         namespaces.append({"type": "pid", "path": paths.pid})
+    elif sandbox_options.pid != criv1.NODE:
+        raise bad_value(f"{_FIELD}.pid", "POD", "CONTAINER or TARGET, since the sandbox was made without one")
     if paths.user is not None:
         namespaces.append({"type": "user", "path": paths.user})
     return namespaces

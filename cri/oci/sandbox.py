@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from cri.oci.handler import RuntimeHandler
     from cri.oci.host import HostFacts
     from cri.oci.image_defaults import ImageDefaults
-    from cri.oci.namespaces import UserMappings
+    from cri.oci.namespaces import NamespacePaths, UserMappings
     from cri.oci.settings import OciSettings
     from cri.oci.spec import Linux, Mount, Process, Spec
 
@@ -37,14 +37,12 @@ class SandboxSpecInputs:
     handler: RuntimeHandler
     host: HostFacts
     settings: OciSettings
-    #: Pinned network namespace; None with host network.
-    network_namespace: str | None
+    #: Namespaces that are pinned before the process starts.
+    namespaces: NamespacePaths
     #: The generated resolv.conf of the pod; None when there is none to mount.
     resolv_conf_path: str | None
     #: The pod's shm mount; None with host IPC (then the host's /dev/shm).
     shm_path: str | None
-    #: Pinned user namespace that owns the network namespace; None: the runtime makes one if asked.
-    user_namespace: str | None = None
     labels: SelinuxLabels = field(default_factory=SelinuxLabels)
     #: Contents of the Localhost seccomp profile, when one is requested (see `seccomp.profile_path`).
     seccomp_profile: bytes | None = None
@@ -65,7 +63,7 @@ def sandbox_spec(inputs: SandboxSpecInputs) -> Spec:
     spec["mounts"] = _mounts(inputs, spec["mounts"], mappings)
     spec["linux"] = _linux(inputs, spec["linux"], mappings)
     if context.namespace_options.network != criv1.NODE and config.hostname:
-        spec["hostname"] = _hostname(config.hostname)
+        spec["hostname"] = checked_hostname(config.hostname)
     spec["annotations"] = sandbox_annotations(
         inputs.sandbox_id, config, inputs.image_name, inputs.handler.pod_annotations
     )
@@ -80,7 +78,7 @@ def sandbox_spec(inputs: SandboxSpecInputs) -> Spec:
     return spec
 
 
-def _hostname(name: str) -> str:
+def checked_hostname(name: str) -> str:
     """`name`, if sethostname(2) takes it."""
     check_plain("config.hostname", name)
     if len(name.encode()) > MAX_HOSTNAME:
@@ -121,7 +119,7 @@ def _linux(inputs: SandboxSpecInputs, base: Linux, mappings: UserMappings | None
             config.cgroup_parent, inputs.sandbox_id, inputs.handler, inputs.settings
         ),
         "namespaces": namespaces.sandbox_namespaces(
-            config.security_context.namespace_options, inputs.network_namespace, inputs.user_namespace
+            config.security_context.namespace_options, inputs.namespaces
         ),
         "sysctl": sysctls.sandbox_sysctls(inputs.config, inputs.host, inputs.settings),
     }

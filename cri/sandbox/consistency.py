@@ -29,9 +29,12 @@ class SandboxFacts:
     """The index says that the network was given back."""
     recorded: bool
     """containerd has the record."""
+    by_process: bool
+    """A process holds the namespaces, not mounts."""
     task_runs: bool
     process_lives: bool
-    namespace_pinned: bool
+    namespaces_pinned: bool
+    """The network's, and those that only mounts hold."""
     shared_memory: bool
     """/dev/shm is mounted, or the pod has none of its own."""
     files: bool
@@ -79,9 +82,12 @@ ContainerRule = tuple["Callable[[ContainerFacts], bool]", str]
 
 SANDBOX_RULES: Sequence[SandboxRule] = (
     (lambda pod: not pod.recorded, "its record is gone from containerd; remove the pod"),
-    (lambda pod: pod.ready and not pod.task_runs, "ready, but containerd has no running task for it"),
+    (
+        lambda pod: pod.ready and pod.by_process and not pod.task_runs,
+        "ready, but containerd has no running task for it",
+    ),
     (lambda pod: pod.ready and not pod.process_lives, "ready, but its process is gone"),
-    (lambda pod: pod.ready and not pod.namespace_pinned, "ready, but its network namespace is not pinned"),
+    (lambda pod: pod.ready and not pod.namespaces_pinned, "ready, but a namespace of it is not pinned"),
     (lambda pod: pod.ready and not pod.shared_memory, "ready, but its /dev/shm is not mounted"),
     (lambda pod: pod.ready and not pod.files, "ready, but its hostname, hosts or resolv.conf is missing"),
     (lambda pod: pod.ready and not pod.host_network and not pod.ip, "ready, but without an address"),
@@ -90,6 +96,7 @@ SANDBOX_RULES: Sequence[SandboxRule] = (
         "ready, but its address is not reserved any more: another pod may get it",
     ),
     (lambda pod: not pod.ready and pod.task_runs, "not ready, but its process runs; stop the pod"),
+    (lambda pod: not pod.by_process and pod.task_runs, "held by mounts, but containerd has a task for it"),
     (lambda pod: pod.released and pod.attached, "its network counts as released, but CNI still has it"),
 )
 CONTAINER_RULES: Sequence[ContainerRule] = (

@@ -14,7 +14,7 @@ from api.wire import criv1
 from cri.container.image_volumes import unmount_image_volumes
 from cri.errors import InvalidArgument
 from cri.linux.mounts import is_mount_point, mount_tmpfs, unmount
-from cri.linux.user_namespaces import unpin_user_namespace
+from cri.linux.namespaces import unpin
 
 if TYPE_CHECKING:
     from cri.state.paths import NodePaths
@@ -57,10 +57,12 @@ def _make_log_directory(path: str) -> None:
 
 
 def release_mounts(paths: NodePaths, sandbox_id: str) -> None:
-    """Unmount what `prepare_files` mounted, and the volumes. Blocking, idempotent."""
+    """Unmount what `prepare_files` mounted, the volumes, and namespaces but the network's. Blocking, idempotent."""
     unmount(paths.shared_memory(sandbox_id))
     unmount_image_volumes(paths, sandbox_id)
-    unpin_user_namespace(paths.user_namespace(sandbox_id))
+    unmount(paths.sysfs(sandbox_id))
+    for pin in (paths.ipc_namespace, paths.uts_namespace, paths.user_namespace):
+        unpin(pin(sandbox_id))
 
 
 def remove_files(paths: NodePaths, sandbox_id: str) -> None:

@@ -10,8 +10,14 @@ import structlog
 
 from cri.concurrency.threads import finished_in_thread
 from cri.container.id_mapping import ids_of
-from cri.linux.namespaces import create_network_namespace, is_namespace, remove_network_namespace
-from cri.linux.user_namespaces import pin_user_namespace, unpin_user_namespace
+from cri.linux.namespaces import (
+    NamespaceSet,
+    create_network_namespace,
+    is_namespace,
+    remove_network_namespace,
+    unpin,
+)
+from cri.linux.user_namespaces import pin_user_namespace
 from cri.network.record import from_record, to_record
 from cri.network.result import AttachmentResult, pod_ips
 from cri.observe.stages import stage
@@ -39,9 +45,9 @@ async def make_namespaces(paths: NodePaths, record: SandboxRecord, undo: UndoSta
             path.parent.mkdir(parents=True, exist_ok=True)
         if ids is not None:
             user = paths.user_namespace(record.id)
-            undo.push("remove user namespace", lambda: finished_in_thread(unpin_user_namespace, user))
+            undo.push("remove user namespace", lambda: finished_in_thread(unpin, user))
             user.parent.mkdir(parents=True, exist_ok=True)
-            await pin_user_namespace(ids, user, path)
+            await pin_user_namespace(ids, user, NamespaceSet(path))
         elif path is not None:
             await create_network_namespace(path)
 

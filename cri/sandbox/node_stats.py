@@ -119,14 +119,18 @@ class NodeStats:
     async def networks(self, sandboxes: Sequence[Sandbox]) -> Mapping[str, NetworkUse]:
         """Traffic by sandbox id; missing for host network and where the namespace is gone."""
         own = [sandbox for sandbox in sandboxes if not sandbox.record.host_network]
-        processes = {sandbox.id: sandbox.pid for sandbox in own if sandbox.pid}
+        processes = {sandbox.id: pid for sandbox in own if (pid := self._process_in(sandbox))}
         found = await in_own_thread(
             "stats-network", lambda: {key: network_use(pid) for key, pid in processes.items()}
         )
         for sandbox in own:
-            if not sandbox.pid:
+            if sandbox.id not in processes:
                 found[sandbox.id] = await pinned_network_use(Path(sandbox.record.network_namespace))
         return {key: use for key, use in found.items() if use is not None}
+
+    def _process_in(self, sandbox: Sandbox) -> int:
+        """A process in the pod's network namespace, through which it is seen without entering it; 0 without one."""
+        return sandbox.pid or next((each.status.pid for each in self._running_in(sandbox)), 0)
 
     def _running_in(self, sandbox: Sandbox) -> list[Container]:
         return [each for each in self._node.containers_of(sandbox.id) if measured.is_measured(each)]

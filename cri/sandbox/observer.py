@@ -19,7 +19,8 @@ from api.wire.containerd import images_pb2
 from cri.concurrency.together import first_cause, together
 from cri.container.exit import record_exit, record_loss
 from cri.errors import Unavailable
-from cri.sandbox.process import delete_task
+from cri.sandbox.holders.mounts import is_intact
+from cri.sandbox.holders.process import delete_task
 from cri.sandbox.recovery import rebuild
 from cri.sandbox.tasks import current_tasks
 from cri.state.container_status import Phase
@@ -88,10 +89,20 @@ class Observer:
             self.connected.clear()
 
     async def _probe(self) -> None:
-        """Ask for the version now and then: the stream of a daemon that hangs is only silent."""
+        """Look now and then at what sends no events: a daemon that hangs, a mount that somebody undoes."""
         while True:
             await asyncio.sleep(PROBE_PAUSE_SECONDS)
             await self._engine.client.version.get(timeout=PROBE_SECONDS)
+            await self._check_pins()
+
+    async def _check_pins(self) -> None:
+        """A pod whose namespaces are not pinned any more is not ready: kubelet makes a new one."""
+        held = [each for each in self._engine.node.sandboxes if each.ready and each.record.pins is not None]
+        lost = await asyncio.to_thread(lambda: [each for each in held if not is_intact(each.record)])
+        for sandbox in lost:
+            if sandbox.ready:
+                log.error("namespaces of a sandbox are not pinned any more", sandbox=sandbox.id)
+                self._engine.node.sandbox_ended(sandbox)
 
     def _take(self, event: Event) -> None:
         """An event that cannot be handled costs no other event."""
@@ -122,7 +133,9 @@ class Observer:
         if message.container_id in node.containers:
             self._container_exit(node.containers.get(message.container_id), exit_)
         elif message.container_id in node.sandboxes:
-            self.sandbox_ended(node.sandboxes.get(message.container_id))
+            sandbox = node.sandboxes.get(message.container_id)
+            if sandbox.record.pins is None:  # else it was what a hand-back had left
+                self.sandbox_ended(sandbox)
         elif message.container_id in node.forming:
             node.forming[message.container_id].ended.set()
 
@@ -151,7 +164,9 @@ class Observer:
             if container.status.phase in (Phase.RUNNING, Phase.STARTING):
                 self._compare(container, tasks.get(container.id))
         for sandbox in (*self._engine.node.sandboxes, *self._engine.node.forming.values()):
-            self._compare_sandbox(sandbox, tasks.get(sandbox.id))
+            if sandbox.record.pins is None:
+                self._compare_sandbox(sandbox, tasks.get(sandbox.id))
+        await self._check_pins()
         for container_id, exec_id in self._engine.exec_exits.pending:
             self._start(f"ask for exec {exec_id[:13]}", self._ask_exec(container_id, exec_id))
 

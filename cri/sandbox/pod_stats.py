@@ -57,7 +57,7 @@ class MeasuredPod:
     def message(self, read: PodReadings) -> criv1.PodSandboxStats | None:
         """The pod's stats, None when it has gone since."""
         whole = [read.usage[target.key] for target in self.whole if target.key in read.usage]
-        if not whole:
+        if not whole and measured.sandbox_targets(self.sandbox):
             return None
         reading = whole[0] if len(whole) == 1 else _sum(whole)
         return messages.pod_stats(

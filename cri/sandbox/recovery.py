@@ -19,6 +19,7 @@ from cri.container.exec_fifos import abandoned_execs
 from cri.container.id_mapping import release_layers
 from cri.container.start import streams_of
 from cri.errors import CriError
+from cri.linux.boot import boot_id
 from cri.linux.cgroups import OomCounter
 from cri.linux.namespaces import is_namespace
 from cri.oci.cgroups import cgroup_of_path
@@ -120,6 +121,7 @@ async def _observe(engine: Engine) -> Observed:
         tasks=tasks,
         namespace_pinned=lambda path: is_namespace(Path(path)),
         now=time.time_ns(),
+        boot_id=boot_id(),
         has_snapshot=await _snapshots(engine, {record.snapshotter for record in records}),
         oom_killed=_oom_killed,
     )
@@ -164,15 +166,15 @@ def _restore_sandbox(engine: Engine, found: RecoveredSandbox) -> Sandbox:
         claimed=False,
         half_made=found.half_made,
     )
-    if not found.pid and not found.unanswered:
+    if not found.held:
         sandbox.ended.set()
     engine.node.add_sandbox(sandbox)
     if not found.ready:
         log.info(
             "sandbox is not ready",
             sandbox=sandbox.id,
-            process=found.pid or ("ended" if found.stale_task else "none"),
-            namespace="gone" if found.namespace_gone else "pinned",
+            process=found.pid or "none",
+            namespaces="gone" if found.namespace_gone else "pinned",
             half_made=found.half_made,
         )
     return sandbox

@@ -12,6 +12,7 @@ from cri.container.image_volumes import remove_image_volumes
 from cri.container.remove import remove_container
 from cri.observe.stages import stage
 from cri.sandbox.files import remove_files
+from cri.sandbox.holders.choice import holder_of
 from cri.sandbox.stop import stop_locked
 from cri.state.deletion import ensure_deleted
 
@@ -36,7 +37,7 @@ async def remove_sandbox(pods: PodEngine, sandbox: Sandbox) -> None:
                 await all_of([remove_container(engine, container) for container in containers])
             with stage("snapshot"):
                 await remove_image_volumes(engine, sandbox)
-                await ensure_deleted(engine.client.snapshots(sandbox.snapshotter).remove(sandbox.id))
+                await holder_of(pods, sandbox).forget(sandbox)
             await finished_in_thread(remove_files, engine.paths, sandbox.id)
             with stage("record"):
                 await ensure_deleted(engine.client.containers.delete(sandbox.id))

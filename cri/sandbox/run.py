@@ -1,11 +1,12 @@
 """RunPodSandbox: from a request to a pod whose namespaces are held and whose network works.
 
-    image ──> record ∥ network namespace ∥ files ──┬─> CNI ADD ────────────────────────┬─> addresses into the record
-                                                   └─> snapshot ──> task ──> started ──┘
+    record ∥ namespaces ∥ files ──┬─> CNI ADD ─────────────────────────────────────┬─> addresses into the record
+                                  └─> by a process: snapshot ──> task ──> started ──┘
 
-The record, with the path of the namespace, is written before CNI ADD begins: a crash at any instruction leaves what a
-DEL needs. containerd is asked five things in sequence (image known): Containers.Create, Snapshots.Prepare,
-Tasks.Create, Tasks.Start, Containers.Update; with host network the last is not needed.
+The record, with the paths of the namespaces, is written before CNI ADD begins: a crash at any instruction leaves what a
+DEL needs. containerd is asked two things in sequence, Containers.Create and Containers.Update, the latter not for pods
+on the host's network; and where a process is to hold the namespaces (`cri.sandbox.holders`), Snapshots.Prepare,
+Tasks.Create and Tasks.Start in between.
 """
 
 from __future__ import annotations
@@ -27,8 +28,8 @@ from cri.observe.stages import annotate, stage
 from cri.oci.refusals import bad_value, check_extent, check_name, check_plain
 from cri.sandbox import network
 from cri.sandbox.files import prepare_files, remove_files
+from cri.sandbox.holders.choice import holder_of, planned_pins
 from cri.sandbox.pod_request import check_port_mappings
-from cri.sandbox.process import containerd_record, start_process
 from cri.state.changes import ChangeKind
 from cri.state.deletion import ensure_deleted
 from cri.state.records import SANDBOX_EXTENSION, SandboxRecord
@@ -79,6 +80,7 @@ async def run_sandbox(
         network_namespace="" if host_network else str(engine.paths.network_namespace(identifier)),
         runtime_handler=handler_name,
         process_label="" if config.linux.security_context.privileged else labels.process,
+        pins=planned_pins(engine.paths, identifier, config, handler, pods.settings.sandbox_mode),
     )
     # Until ADD begins there is nothing to release.
     sandbox = Sandbox(record, snapshotter=handler.snapshotter, network_released=not host_network)
@@ -97,22 +99,16 @@ async def _run(
     pods: PodEngine, sandbox: Sandbox, handler: Handler, labels: SelinuxLabels, undo: UndoStack
 ) -> None:
     engine = pods.engine
-    with stage("image"):
-        wanted = pods.settings.sandbox_image
-        image = engine.images.find(wanted) or await engine.images.ensure(wanted)
-    sandbox.image_id = image.id
-    with stage("spec"):
-        record = await containerd_record(engine, sandbox.record, handler, image, labels)
+    holder = holder_of(pods, sandbox)
+    record = await holder.describe(sandbox, handler, labels)
     undo.push("remove record", lambda: _remove_record(pods, sandbox))
     created, _, _ = await together(
         _create_record(pods, record),
-        network.make_namespaces(engine.paths, sandbox.record, undo),
+        holder.pin(sandbox, undo),
         _make_files(pods, sandbox, labels, undo),
     )
     sandbox.record = replace(sandbox.record, created_at=created.created_at)
-    attached, _ = await together(
-        _attach(pods, sandbox, handler, undo), start_process(engine, sandbox, handler, image, undo)
-    )
+    attached, _ = await together(_attach(pods, sandbox, handler, undo), holder.hold(sandbox, handler, undo))
     if attached is not sandbox.record:
         sandbox.record = attached
         with stage("record"):
@@ -122,7 +118,8 @@ async def _run(
             await engine.client.containers.update(update, f"extensions.{SANDBOX_EXTENSION}")
     if sandbox.ended.is_set():
         raise Unavailable(
-            f"the process of {sandbox} (image {wanted}) ended before the pod was ready; look at containerd's log"
+            f"the process of {sandbox} (image {pods.settings.sandbox_image}) ended before the pod was ready; "
+            "look at containerd's log"
         )
     sandbox.ready = True
     engine.node.add_sandbox(sandbox)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from cri.container.handlers import SandboxMode
+
 DEFAULT_SANDBOX_IMAGE = "registry.k8s.io/pause:3.10"
 
 
@@ -12,4 +14,6 @@ class SandboxSettings:
     """Settings of sandbox operations."""
 
     sandbox_image: str = DEFAULT_SANDBOX_IMAGE
-    """Image of the sandbox container; pulled when it is absent."""
+    """Image of the sandbox container; pulled when one is needed and it is absent."""
+    sandbox_mode: SandboxMode = SandboxMode.AUTO
+    """Of handlers without a mode of their own; the key is ours."""

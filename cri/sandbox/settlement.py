@@ -32,7 +32,7 @@ from cri.container.task_deletion import end_task
 from cri.errors import CriError
 from cri.linux.cgroups import OomCounter
 from cri.sandbox import network
-from cri.sandbox.process import delete_task as delete_sandbox_task
+from cri.sandbox.holders.process import end_process
 from cri.sandbox.remove import remove_sandbox
 from cri.state.changes import ChangeKind
 from cri.state.container_status import Phase
@@ -74,8 +74,8 @@ class Settlement:
             start(f"undo half-made sandbox {short}", self._undo_sandbox(sandbox))
         elif found.unanswered:
             start(f"ask for sandbox {short}", self._ask_for_sandbox(sandbox))
-        elif not found.pid:
-            start(f"delete sandbox task {short}", delete_sandbox_task(self._engine, sandbox))
+        elif found.stale_task:
+            start(f"delete sandbox task {short}", end_process(self._engine, sandbox))
         if found.address_held and not found.half_made:
             start(f"release addresses of {short}", self._release(sandbox))
 
@@ -197,7 +197,7 @@ class Settlement:
             return
         self._engine.node.sandbox_ended(sandbox)
         async with sandbox.lock:
-            await delete_sandbox_task(self._engine, sandbox)
+            await end_process(self._engine, sandbox)
 
     async def _answer_of(self, identifier: str) -> Process | None:
         """What the shim says in the end; None when containerd has no such task any more."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import asdict
 from typing import TYPE_CHECKING
 
 from api.wire import criv1
@@ -52,8 +53,10 @@ def verbose_info(sandbox: Sandbox, runtime_spec: Mapping[str, object]) -> dict[s
     info = {
         "pid": sandbox.pid,
         "processStatus": "running" if sandbox.ready else "deleted",
+        "heldBy": "process" if sandbox.record.pins is None else "mounts",
+        "namespaces": {name: path for name, path in asdict(sandbox.namespaces).items() if path is not None},
         "netNamespaceClosed": sandbox.network_released,
-        "snapshotKey": sandbox.id,
+        "snapshotKey": sandbox.id if sandbox.record.pins is None else "",
         "snapshotter": sandbox.snapshotter,
         "runtimeHandler": sandbox.record.runtime_handler,
         "cniResult": sandbox.record.cni_result,

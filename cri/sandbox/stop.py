@@ -1,7 +1,7 @@
-"""StopPodSandbox: containers killed at once, then the sandbox's process and its network, side by side.
+"""StopPodSandbox: containers killed at once, then what holds its namespaces and its network, side by side.
 
 Idempotent, and a success also when the network namespace has gone with a reboot. The sandbox counts as stopped (and its
-addresses disappear) as soon as its process has ended; a CNI DEL that fails is an error, so that kubelet calls again.
+addresses disappear) as soon as nothing holds it; a CNI DEL that fails is an error, so that kubelet calls again.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from cri.container.stop import stop_container
 from cri.observe.stages import stage
 from cri.sandbox import network
 from cri.sandbox.files import release_mounts
-from cri.sandbox.process import end_process
+from cri.sandbox.holders.choice import holder_of
 
 if TYPE_CHECKING:
     from cri.sandbox.engine import PodEngine
@@ -38,13 +38,12 @@ async def stop_locked(pods: PodEngine, sandbox: Sandbox) -> None:
         await all_of(
             [stop_container(engine, container, 0) for container in engine.node.containers_of(sandbox.id)]
         )
-    await all_of([_end_process(pods, sandbox), network.detach(pods, sandbox)])
+    await all_of([_let_go(pods, sandbox), network.detach(pods, sandbox)])
     await finished_in_thread(release_mounts, engine.paths, sandbox.id)
     log.info("sandbox stopped", sandbox=sandbox.id)
 
 
-async def _end_process(pods: PodEngine, sandbox: Sandbox) -> None:
-    with stage("process"):
-        if not sandbox.task_deleted.is_set():
-            await end_process(pods.engine, sandbox)
+async def _let_go(pods: PodEngine, sandbox: Sandbox) -> None:
+    with stage("holder"):
+        await holder_of(pods, sandbox).let_go(sandbox)
         pods.engine.node.sandbox_ended(sandbox)

@@ -59,6 +59,18 @@ class NodePaths:
         """The pin of a sandbox's user namespace, where it has one of its own."""
         return self.sandbox_state(sandbox_id) / "user"
 
+    def ipc_namespace(self, sandbox_id: str) -> Path:
+        """The pin of a sandbox's IPC namespace, where no process holds it."""
+        return self.sandbox_state(sandbox_id) / "ipc"
+
+    def uts_namespace(self, sandbox_id: str) -> Path:
+        """The pin of a sandbox's UTS namespace, likewise."""
+        return self.sandbox_state(sandbox_id) / "uts"
+
+    def sysfs(self, sandbox_id: str) -> Path:
+        """Where the sysfs of a privileged pod's network is held writable, likewise."""
+        return self.sandbox_state(sandbox_id) / "sys"
+
     def id_mapped_layers(self, identifier: str) -> Path:
         """Where the layers of a sandbox or container are mounted with shifted ids while its task is created.
 

@@ -17,6 +17,7 @@ from api.containerd import TypedValue
 from api.wire import criv1
 from cri.state.container_status import ContainerStatus, Phase
 from cri.state.go_json import Json, from_go_json, to_go_json
+from cri.state.pins import PINS_EXTENSION, Pins
 
 KIND_LABEL = "io.cri-containerd.kind"
 KIND_SANDBOX = "sandbox"
@@ -52,15 +53,28 @@ class SandboxRecord:
     additional_ips: tuple[str, ...] = ()
     cni_result: Mapping[str, Json] | None = None
     process_label: str = ""
+    pins: Pins | None = None
+    """Where mounts hold the namespaces; None for a sandbox that a process holds."""
 
     @property
     def host_network(self) -> bool:
         """Whether the pod lives in the node's network namespace."""
         return not self.network_namespace
 
+    @property
+    def pinned(self) -> tuple[str, ...]:
+        """Where namespaces are pinned: the network's, and what else mounts hold."""
+        network = () if self.host_network else (self.network_namespace,)
+        return (*network, *(self.pins or ()))
+
     def with_network(self, ips: tuple[str, ...], cni_result: Mapping[str, Json]) -> SandboxRecord:
         """The record after CNI ADD."""
         return replace(self, ip=ips[0] if ips else "", additional_ips=ips[1:], cni_result=cni_result)
+
+    def extensions(self) -> dict[str, TypedValue]:
+        """All that the record consists of."""
+        pins = {} if self.pins is None else {PINS_EXTENSION: self.pins.to_extension()}
+        return {SANDBOX_EXTENSION: self.to_extension(), **pins}
 
     def to_extension(self) -> TypedValue:
         """The metadata extension, in the form that containerd's CRI plugin reads."""
@@ -93,6 +107,7 @@ class SandboxRecord:
                 additional_ips=tuple(cast("list[str]", metadata.get("AdditionalIPs") or [])),
                 cni_result=cast("Mapping[str, Json] | None", metadata.get("CNIResult")),
                 process_label=str(metadata.get("ProcessLabel") or ""),
+                pins=_pins(container),
             )
         except (KeyError, TypeError, ValueError) as error:
             raise BadRecordError(f"extension {SANDBOX_EXTENSION}: {error!r}") from error
@@ -229,6 +244,16 @@ def _metadata(container: ContainerdContainer, name: str) -> Mapping[str, Json]:
         return _object(record, "Metadata")
     except (KeyError, TypeError, ValueError) as error:
         raise BadRecordError(f"extension {name}: {error!r}") from error
+
+
+def _pins(container: ContainerdContainer) -> Pins | None:
+    extension = container.extensions.get(PINS_EXTENSION)
+    if extension is None:
+        return None
+    try:
+        return Pins.from_extension(extension)
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        raise BadRecordError(f"extension {PINS_EXTENSION}: {error!r}") from error
 
 
 def _object(data: Mapping[str, Json], key: str) -> Mapping[str, Json]:

@@ -10,9 +10,10 @@
     created or running         unknown                 as recorded; its shim did not answer in time and is asked again
     exited                     any                     exited, as recorded; a task left over is to be deleted
 
-A sandbox is ready if its task runs and its network namespace is pinned. One that was never attached to its network is
-half-made: its creation was cut off, nobody was told its id, and it is undone. So is one on the host's network without
-process and snapshot.
+A sandbox is ready if its task runs and its network namespace is pinned; or, where mounts hold it, if all its namespaces
+are pinned and it is of this boot. One that was never attached to its network is half-made: its creation was cut off,
+nobody was told its id, and it is undone. So is one on the host's network without process and snapshot; where no process
+is expected, nothing tells such a one from one that was stopped, and it is only not ready.
 
 A record that cannot be read, or whose name another one has, is quarantined: reported, left alone, never fatal.
 Containers whose sandbox has no record are kept, so that they can be removed.
@@ -41,6 +42,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
     from api.wire import criv1
+    from cri.state.pins import Pins
 
 ALIVE = frozenset({ProcessStatus.RUNNING, ProcessStatus.PAUSED, ProcessStatus.PAUSING})
 SIGKILL_STATUS = 137
@@ -57,9 +59,10 @@ class Observed:
     tasks: Mapping[str, Process]
     """Init processes by container id."""
     namespace_pinned: Callable[[str], bool]
-    """Whether a network namespace is pinned at a path."""
+    """Whether a namespace is pinned at a path."""
     now: int
     """Unix nanoseconds."""
+    boot_id: str = ""
     has_snapshot: Callable[[str, str], bool] = lambda _snapshotter, _key: True
     """Whether a snapshotter has a key; true where it cannot be asked."""
     oom_killed: Callable[[ContainerdContainer], bool] = lambda _record: False
@@ -75,18 +78,16 @@ class RecoveredSandbox:
     ready: bool
     pid: int
     stale_task: bool
+    """containerd may hold something of a process that has ended, or has one that is not to be."""
+    held: bool
+    """Process or mounts hold its namespaces, as far as is known."""
     namespace_gone: bool
+    address_held: bool
+    """A reboot took the namespace, and CNI still keeps the address for it."""
     half_made: bool
     """Its creation was cut off; it is to be removed with all that it has."""
     unanswered: bool
     """Its shim did not say whether the process lives: it counts as alive until it does."""
-
-    @property
-    def address_held(self) -> bool:
-        """A reboot took the namespace, and CNI still keeps the address for it."""
-        record = self.record
-        alive = bool(self.pid) or self.unanswered
-        return self.namespace_gone and not alive and not record.host_network and record.cni_result is not None
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,6 +171,40 @@ def _with_names_of_their_own(found: list[R], outcome: Recovery) -> list[R]:
 
 def _sandbox(container: ContainerdContainer, task: Process | None, observed: Observed) -> RecoveredSandbox:
     record = SandboxRecord.from_containerd(container)
+    if record.pins is None:
+        return _held_by_process(record, container, task, observed)
+    return _held_by_mounts(record, record.pins, container, task, observed)
+
+
+def _held_by_mounts(
+    record: SandboxRecord,
+    pins: Pins,
+    container: ContainerdContainer,
+    task: Process | None,
+    observed: Observed,
+) -> RecoveredSandbox:
+    """A task is one that a hand-back did not get to the end with."""
+    same_boot = pins.boot_id == observed.boot_id
+    held = same_boot and all(observed.namespace_pinned(path) for path in record.pinned)
+    attached = record.host_network or record.cni_result is not None
+    return RecoveredSandbox(
+        record=record,
+        containerd=container,
+        ready=held and attached,
+        pid=0,
+        stale_task=task is not None,
+        held=held,
+        namespace_gone=not held,
+        # In the same boot there may be containers in a namespace that has lost its pin.
+        address_held=not same_boot and attached and not record.host_network,
+        half_made=not attached,
+        unanswered=False,
+    )
+
+
+def _held_by_process(
+    record: SandboxRecord, container: ContainerdContainer, task: Process | None, observed: Observed
+) -> RecoveredSandbox:
     unanswered = task is not None and task.status is ProcessStatus.UNKNOWN
     alive = task is not None and (task.status in ALIVE or unanswered)
     pinned = record.host_network or observed.namespace_pinned(record.network_namespace)
@@ -181,8 +216,10 @@ def _sandbox(container: ContainerdContainer, task: Process | None, observed: Obs
         containerd=container,
         ready=alive and pinned and attached,
         pid=task.pid if alive and task is not None else 0,
-        stale_task=task is not None and not alive,
+        stale_task=not alive,
+        held=alive,
         namespace_gone=not pinned,
+        address_held=not pinned and not alive and not record.host_network and attached,
         half_made=not attached or (record.host_network and (never_began or never_started)),
         unanswered=unanswered,
     )

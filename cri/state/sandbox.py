@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from api.wire import criv1
+from cri.oci.namespaces import NamespacePaths
 
 if TYPE_CHECKING:
     from cri.state.records import SandboxRecord
@@ -20,7 +21,7 @@ class Sandbox:
     ready: bool = False
     """READY in CRI's sense: the pod's namespaces are held and intact."""
     pid: int = 0
-    """Host pid of the sandbox process, 0 without one."""
+    """Host pid of the process that holds the namespaces, 0 where mounts do."""
     network_released: bool = False
     """CNI DEL has succeeded and the namespace is gone; StopPodSandbox need not do it again."""
     snapshotter: str = ""
@@ -47,6 +48,30 @@ class Sandbox:
     def config(self) -> criv1.PodSandboxConfig:
         """The configuration of the request, never changed."""
         return self.record.config
+
+    @property
+    def namespaces(self) -> NamespacePaths:
+        """Where its containers join its namespaces: at the pins, or through the process that is in them."""
+        record, options = self.record, self.config.linux.security_context.namespace_options
+        if record.pins is None:
+            return NamespacePaths.of_process(self.pid, options)
+        pins = record.pins
+        return NamespacePaths(
+            network=record.network_namespace or None,
+            ipc=pins.ipc or None,
+            uts=pins.uts or None,
+            pid=None,
+            user=pins.user or None,
+        )
+
+    @property
+    def shim_owner(self) -> str:
+        """What its containers' records name as their sandbox: the one whose task's deletion ends their shim.
+
+        Since 2.0 containerd leaves the end of a shim to that. Without such a task they must name none, or the shim
+        would stay for ever; then it ends with the last of them.
+        """
+        return self.id if self.record.pins is None else ""
 
     @property
     def state(self) -> criv1.PodSandboxState.ValueType:

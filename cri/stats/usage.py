@@ -6,6 +6,7 @@ top. Units are those of CRI: bytes, nanoseconds. None stands for what this kerne
 
 from __future__ import annotations
 
+import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -85,14 +86,14 @@ class Usage:
 
 
 def combined(usages: Sequence[Usage]) -> Usage:
-    """What several cgroups use together, where no cgroup holds just these. At least one usage.
+    """What several cgroups use together, where no cgroup holds just these; none use nothing.
 
     There is no limit for them together, and stalls cannot be added up.
     """
     memories = [usage.memory for usage in usages]
     swaps = [memory.swap for memory in memories if memory.swap is not None]
     return Usage(
-        at=max(usage.at for usage in usages),
+        at=max((usage.at for usage in usages), default=time.time_ns()),
         cpu=sum(usage.cpu for usage in usages),
         memory=MemoryUse(
             usage=sum(memory.usage for memory in memories),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from dataclasses import dataclass
 
 from e2e.harness.patience import patiently
@@ -11,6 +12,8 @@ PLUGIN_SECONDS = int(patiently(8))
 """When a CNI plugin that hangs is given up: sooner than by default, so that a test need not wait for long."""
 UNCLAIMED_SECONDS = 4
 """When a pod or container is removed whose caller had left before it was made, likewise."""
+SANDBOX_MODE = os.environ.get("E2E_SANDBOX_MODE", "auto")
+"""cri-shim's sandbox_mode, so that everything can be run in either."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +48,7 @@ config_path = {json.dumps(self.certs_directory)}
         """For `cri-shim serve --config`."""
         return f"""\
 sandbox_image = {json.dumps(self.sandbox_image)}
+sandbox_mode = {json.dumps(SANDBOX_MODE)}
 stream_server_address = "127.0.0.1"
 stream_server_port = "0"
 restrict_oom_score_adj = true

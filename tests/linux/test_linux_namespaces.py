@@ -11,6 +11,7 @@ import pytest
 from cri.linux import namespaces
 from cri.linux.mounts import is_mount_point
 from cri.linux.namespaces import (
+    Interior,
     NamespaceSet,
     create_network_namespace,
     inside_network_namespace,
@@ -112,8 +113,10 @@ async def test_three_namespaces_at_once_with_hostname_and_sysctls(tmp_path):
     host = {name: sysctl(name) for name in names}
     await pin_namespaces(
         pinned,
-        hostname="pod-a",
-        sysctls={"net.ipv4.ip_unprivileged_port_start": "0", "kernel/msgmax": "4096", "kernel.shmmni": "77"},
+        Interior(
+            "pod-a",
+            {"net.ipv4.ip_unprivileged_port_start": "0", "kernel/msgmax": "4096", "kernel.shmmni": "77"},
+        ),
     )
     try:
         assert all(is_namespace(path) for _, _, path in pinned.pins)
@@ -150,19 +153,21 @@ async def test_half_a_set_is_undone(tmp_path):
 )
 async def test_a_sysctl_that_would_change_the_host_is_refused(tmp_path, name):
     with pytest.raises(ValueError, match="sysctl"):
-        await pin_namespaces(NamespaceSet(network=tmp_path / "net"), sysctls={name: "1"})
+        await pin_namespaces(NamespaceSet(network=tmp_path / "net"), Interior(sysctls={name: "1"}))
     assert not list(tmp_path.iterdir())
 
 
 async def test_a_refused_sysctl_value_is_named_and_nothing_stays(tmp_path):
     with pytest.raises(OSError, match=r"net\.ipv4\.ip_forward to 'yes'"):
-        await pin_namespaces(NamespaceSet(network=tmp_path / "net"), sysctls={"net.ipv4.ip_forward": "yes"})
+        await pin_namespaces(
+            NamespaceSet(network=tmp_path / "net"), Interior(sysctls={"net.ipv4.ip_forward": "yes"})
+        )
     assert not list(tmp_path.iterdir())
 
 
 async def test_a_hostname_needs_its_namespace(tmp_path):
     with pytest.raises(ValueError, match="UTS"):
-        await pin_namespaces(NamespaceSet(network=tmp_path / "net"), hostname="x")
+        await pin_namespaces(NamespaceSet(network=tmp_path / "net"), Interior(hostname="x"))
 
 
 @pytest.mark.parametrize(

@@ -12,9 +12,9 @@ import pytest_asyncio
 
 from cri.linux.id_mapped_mounts import id_mapped, release
 from cri.linux.mounts import is_mount_point, unmount
-from cri.linux.namespaces import is_namespace, remove_network_namespace
+from cri.linux.namespaces import NamespaceSet, is_namespace, remove_network_namespace, unpin
 from cri.linux.snapshot_mounts import Mount, mount_snapshot
-from cri.linux.user_namespaces import IdRange, pin_user_namespace, unpin_user_namespace
+from cri.linux.user_namespaces import IdRange, pin_user_namespace
 
 IDS = IdRange(host_uid=300_000, host_gid=400_000, size=65_536)
 
@@ -23,7 +23,7 @@ IDS = IdRange(host_uid=300_000, host_gid=400_000, size=65_536)
 async def pins(tmp_path: Path) -> AsyncIterator[tuple[Path, Path]]:
     user, network = tmp_path / "user", tmp_path / "net"
     yield user, network
-    unpin_user_namespace(user)
+    unpin(user)
     await remove_network_namespace(network)
 
 
@@ -36,7 +36,7 @@ def inside(user: Path, command: str, network: Path | None = None) -> str:
 
 async def test_ids_and_the_network_are_the_namespaces(pins: tuple[Path, Path]):
     user, network = pins
-    await pin_user_namespace(IDS, user, network)
+    await pin_user_namespace(IDS, user, NamespaceSet(network))
     assert is_namespace(user)
     assert is_namespace(network)
     assert inside(user, "cat /proc/self/uid_map").split() == ["0", "300000", "65536"]
@@ -49,7 +49,7 @@ async def test_a_taken_path_leaves_neither_pin(pins: tuple[Path, Path]):
     user, network = pins
     network.touch()
     with pytest.raises(FileExistsError):
-        await pin_user_namespace(IDS, user, network)
+        await pin_user_namespace(IDS, user, NamespaceSet(network))
     assert not user.exists()
     assert not is_namespace(network)
 
@@ -57,13 +57,13 @@ async def test_a_taken_path_leaves_neither_pin(pins: tuple[Path, Path]):
 async def test_impossible_ids_are_refused(pins: tuple[Path, Path]):
     user, _ = pins
     with pytest.raises(OSError, match="Invalid argument"):
-        await pin_user_namespace(IdRange(0, 0, 0), user, None)
+        await pin_user_namespace(IdRange(0, 0, 0), user, NamespaceSet())
     assert not user.exists()
 
 
 async def test_an_overlay_is_seen_with_shifted_owners(pins: tuple[Path, Path], tmp_path: Path):
     user, _ = pins
-    await pin_user_namespace(IDS, user, None)
+    await pin_user_namespace(IDS, user, NamespaceSet())
     layers = tmp_path / "snapshots"
     for name in ("1", "2", "upper", "work", "merged"):
         (layers / name).mkdir(parents=True)
@@ -86,7 +86,7 @@ async def test_an_overlay_is_seen_with_shifted_owners(pins: tuple[Path, Path], t
 
 async def test_a_bind_is_seen_with_shifted_owners(pins: tuple[Path, Path], tmp_path: Path):
     user, _ = pins
-    await pin_user_namespace(IDS, user, None)
+    await pin_user_namespace(IDS, user, NamespaceSet())
     for name in ("layer", "target"):
         (tmp_path / name).mkdir()
     (tmp_path / "layer" / "file").write_text("content")
@@ -103,7 +103,7 @@ async def test_a_bind_is_seen_with_shifted_owners(pins: tuple[Path, Path], tmp_p
 
 async def test_a_block_that_never_ended_is_released(pins: tuple[Path, Path], tmp_path: Path):
     user, _ = pins
-    await pin_user_namespace(IDS, user, None)
+    await pin_user_namespace(IDS, user, NamespaceSet())
     (tmp_path / "layer").mkdir()
     (tmp_path / "layer" / "file").write_text("content")
     block = id_mapped([Mount("bind", str(tmp_path / "layer"))], user, IDS, tmp_path / "mapped")

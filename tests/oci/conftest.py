@@ -83,7 +83,7 @@ def build_sandbox(
             handler=handler,
             host=host,
             settings=settings,
-            network_namespace="/run/netns/cni-1",
+            namespaces=NamespacePaths(network="/run/netns/cni-1"),
             resolv_conf_path="/state/s1/resolv.conf",
             shm_path="/state/s1/shm",
         )

@@ -10,7 +10,7 @@ from spec_inspection import mount_at, namespace_paths
 from api.wire import criv1
 from cri.errors import InvalidArgument
 from cri.oci.handler import RuntimeHandler
-from cri.oci.namespaces import UserMappings, user_mappings, with_namespaces
+from cri.oci.namespaces import NamespacePaths, UserMappings, user_mappings, with_namespaces
 
 HERE = "/proc/4711/ns"
 
@@ -34,7 +34,7 @@ def test_a_pod_has_its_own(build_sandbox):
 def test_a_pod_on_the_host_shares_them(build_sandbox, pod):
     options = pod.linux.security_context.namespace_options
     options.network = options.pid = options.ipc = criv1.NODE
-    spec = build_sandbox(network_namespace=None, shm_path=None)
+    spec = build_sandbox(namespaces=NamespacePaths(), shm_path=None)
     assert namespace_paths(spec) == {"mount": None}
     assert "hostname" not in spec, "a hostname needs a UTS namespace"
     assert mount_at(spec, "/dev/shm")["source"] == "/dev/shm"
@@ -98,7 +98,7 @@ def test_user_namespaces_map_ids_and_files(build_sandbox, build_container, pod, 
     mapped(pod.linux.security_context.namespace_options)
     mapped(config.linux.security_context.namespace_options)
     line = [{"containerID": 0, "hostID": 1000, "size": 65536}]
-    sandbox = build_sandbox(user_namespace="/state/s1/user")
+    sandbox = build_sandbox(namespaces=NamespacePaths(network="/run/netns/cni-1", user="/state/s1/user"))
     assert namespace_paths(sandbox)["user"] == "/state/s1/user"
     container = build_container()
     assert namespace_paths(container)["user"] == f"{HERE}/user"
@@ -112,7 +112,7 @@ def test_user_namespaces_on_the_hosts_network_bind_sys(build_sandbox, build_cont
     for context in (pod.linux.security_context, config.linux.security_context):
         mapped(context.namespace_options)
         context.namespace_options.network = criv1.NODE
-    for spec in (build_sandbox(network_namespace=None), build_container()):
+    for spec in (build_sandbox(namespaces=NamespacePaths()), build_container()):
         assert mount_at(spec, "/sys")["type"] == "bind"
 
 

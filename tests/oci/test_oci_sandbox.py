@@ -15,6 +15,7 @@ from cri.oci import globs, oom_score
 from cri.oci.cgroups import cgroups_path
 from cri.oci.defaults import CAPABILITIES
 from cri.oci.handler import RuntimeHandler
+from cri.oci.namespaces import NamespacePaths
 from cri.oci.settings import OciSettings
 from cri.oci.spec import from_json, to_json
 
@@ -103,11 +104,11 @@ class TestSysctls:
         build_sandbox()
         setattr(pod.linux.security_context.namespace_options, shared, criv1.NODE)
         with pytest.raises(InvalidArgument, match="shares the host's"):
-            build_sandbox(network_namespace=None)
+            build_sandbox(namespaces=NamespacePaths())
 
     def test_none_on_the_hosts_network(self, build_sandbox, pod):
         pod.linux.security_context.namespace_options.network = criv1.NODE
-        assert build_sandbox(network_namespace=None)["linux"]["sysctl"] == {}
+        assert build_sandbox(namespaces=NamespacePaths())["linux"]["sysctl"] == {}
 
 
 class TestCgroups:

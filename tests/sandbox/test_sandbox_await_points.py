@@ -20,6 +20,7 @@ from api.containerd import Client
 from api.wire import criv1
 from cri.concurrency.supervision import Supervisor
 from cri.container.create import create_container
+from cri.container.handlers import SandboxMode
 from cri.errors import CriError, FailedPrecondition
 from cri.sandbox.run import run_sandbox
 from cri.state.container_status import Phase
@@ -247,9 +248,9 @@ class Servers:
 
 
 @pytest.fixture
-async def servers(containerd: ContainerdDouble, client: Client, tmp_path: Path) -> Servers:
+async def servers(containerd: ContainerdDouble, client: Client, tmp_path: Path, mode: SandboxMode) -> Servers:
     await load_image(client)
-    return Servers(World(containerd, tmp_path))
+    return Servers(World(containerd, tmp_path, mode=mode))
 
 
 async def threads_ended() -> None:

@@ -33,7 +33,7 @@ from cri.sandbox.janitor.rounds import Janitor
 from cri.sandbox.janitor.values import Kind, Leftover, Owners, Remedy, Thing
 from cri.state.records import SandboxRecord
 from tests.double.containerd import until
-from tests.node import DoubleNode
+from tests.node import BY_PROCESS, DoubleNode
 
 GONE = "ab" * 32
 NOBODY = Owners(frozenset(), frozenset(), frozenset())
@@ -174,8 +174,9 @@ async def test_a_container_without_its_sandbox_goes(node: DoubleNode):
     node.containerd.process(container).exit(0)
     await node.containers.get(container).exited.wait()
     sandbox = node.sandboxes.get(pod)
-    await node.client.tasks.kill(pod, 9)
-    await sandbox.ended.wait()
+    if sandbox.pid:
+        await node.client.tasks.kill(pod, 9)
+        await sandbox.ended.wait()
     await node.settled()
     await node.client.containers.delete(pod)
     node.node.remove_sandbox(sandbox)
@@ -313,6 +314,7 @@ async def test_what_cannot_be_removed_is_said_and_tried_again(node: DoubleNode):
     assert not node.network.attached
 
 
+@BY_PROCESS
 async def test_a_failed_undo_step_brings_the_janitor(node: DoubleNode, monkeypatch: pytest.MonkeyPatch):
     """Roll-backs tell of what they could not undo; the janitor comes soon, not an hour later."""
     monkeypatch.setattr(rounds, "AFTER_FAILURE_SECONDS", (0.0, 0.02, 0.05))

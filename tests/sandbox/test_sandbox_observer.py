@@ -13,15 +13,17 @@ from api.wire import criv1
 from api.wire.containerd import event_types_pb2, process_pb2
 from cri.concurrency.supervision import Supervisor
 from cri.container import exit as container_exit
+from cri.container.handlers import SandboxMode
 from cri.errors import Unavailable
 from cri.linux.mounts import unmount
-from cri.sandbox import node_status, observer
+from cri.sandbox import node_status, observer, recovery
 from cri.sandbox import settlement as recovery_settlement
 from cri.sandbox import tasks as sandbox_tasks
+from cri.sandbox.files import release_mounts
 from cri.state.container_status import Phase
 from tests.double.containerd import until
 from tests.double.scripts import Script
-from tests.node import DoubleNode, World, started
+from tests.node import BY_MOUNTS, BY_PROCESS, DoubleNode, World, started
 
 
 @pytest.fixture
@@ -34,14 +36,18 @@ async def restarted(node: DoubleNode) -> AsyncIterator[Restarted]:
 class Restarted:
     def __init__(self, node: DoubleNode, client: Client, supervisor: Supervisor) -> None:
         self._node, self._client, self._supervisor = node, client, supervisor
+        self.mode = node.mode
 
     async def __call__(self) -> DoubleNode:
         """A second server; the first one does not notice and is not used any more."""
         paths = self._node.pods.engine.paths
-        world = World(self._node.containerd, paths.root.parent, self._node.keeper, self._node.network)
+        world = World(
+            self._node.containerd, paths.root.parent, self._node.keeper, self._node.network, self.mode
+        )
         return await started(world, self._client, self._supervisor)
 
 
+@BY_PROCESS
 async def test_a_pod_whose_process_dies_before_it_is_ready_is_no_pod(node: DoubleNode):
     node.containerd.script("*", Script(exit_code=1))
     node.network.hold.clear()
@@ -128,7 +134,8 @@ async def test_a_shim_that_hangs_over_a_restart_costs_no_container_its_life(
 ):
     monkeypatch.setattr(recovery_settlement, "FIRST_PAUSE_SECONDS", 0.01)
     pod, container = await node.running()
-    processes = [node.containerd.process(pod), node.containerd.process(container)]
+    holder = node.sandboxes.get(pod).pid
+    processes = [node.containerd.process(each) for each in ([pod] if holder else []) + [container]]
     for process in processes:
         process.status = process_pb2.UNKNOWN
     second = await restarted()
@@ -136,15 +143,17 @@ async def test_a_shim_that_hangs_over_a_restart_costs_no_container_its_life(
     assert second.containers.get(container).running
     for process in processes:
         process.status = process_pb2.RUNNING
-    await until(lambda: second.containers.get(container).status.pid == processes[1].pid)
-    await until(lambda: second.sandboxes.get(pod).pid == processes[0].pid)
+    await until(lambda: second.containers.get(container).status.pid == processes[-1].pid)
+    await until(lambda: second.sandboxes.get(pod).pid == holder)
     await second.containers.stop(container, 10)
     assert second.containers.get(container).status.exit_code == 143
 
 
-async def test_addresses_are_released_after_a_reboot(node: DoubleNode, restarted: Restarted):
+async def test_addresses_are_released_after_a_reboot(
+    node: DoubleNode, restarted: Restarted, monkeypatch: pytest.MonkeyPatch
+):
     pod, container = await node.running()
-    reboot(node)
+    reboot(node, monkeypatch)
     second = await restarted()
     await until(lambda: second.sandboxes.get(pod).network_released)
     assert not second.network.attached
@@ -152,16 +161,19 @@ async def test_addresses_are_released_after_a_reboot(node: DoubleNode, restarted
     status = second.containers.get(container).status
     assert (status.phase, status.exit_code) == (Phase.EXITED, 255)
     active = [key for key in second.containerd.leftovers().snapshots if "sha256:" not in key]
-    assert sorted(active) == sorted([f"overlayfs/{pod}", f"overlayfs/{container}"]), "kept until removed"
+    kept = [container] if second.sandboxes.get(pod).record.pins else [pod, container]
+    assert sorted(active) == sorted(f"overlayfs/{each}" for each in kept), "kept until removed"
     await second.sandboxes.stop(pod)
     await second.sandboxes.remove(pod)
     await second.settled()
     second.assert_nothing_left()
 
 
-async def test_a_del_that_fails_after_a_reboot_is_left_to_the_stop(node: DoubleNode, restarted: Restarted):
+async def test_a_del_that_fails_after_a_reboot_is_left_to_the_stop(
+    node: DoubleNode, restarted: Restarted, monkeypatch: pytest.MonkeyPatch
+):
     pod, _ = await node.running()
-    reboot(node)
+    reboot(node, monkeypatch)
     node.network.fail["DEL"] = Unavailable("the network's daemon is not up yet")
     second = await restarted()
     await second.settled()
@@ -200,14 +212,14 @@ async def test_another_request_of_the_same_name_is_not_handed_over(node: DoubleN
     await second.sandboxes.remove(pod)
 
 
-def reboot(node: DoubleNode) -> None:
+def reboot(node: DoubleNode, monkeypatch: pytest.MonkeyPatch) -> None:
     """Processes, mounts and pins are gone; containerd's database and CNI's reservations stay."""
-
+    monkeypatch.setattr(recovery, "boot_id", lambda: "the next boot")
     node.containerd.state.namespace("k8s.io").tasks.clear()
     paths = node.pods.engine.paths
     for sandbox in node.node.sandboxes:
         unmount(paths.network_namespace(sandbox.id))
-        unmount(paths.shared_memory(sandbox.id))
+        release_mounts(paths, sandbox.id)
 
 
 def task_exit(container: str, pid: int) -> event_types_pb2.TaskExit:
@@ -318,3 +330,66 @@ async def test_a_shim_that_hangs_does_not_hold_up_the_others(
     listing.release()
     node.containerd.process(pod).status = process_pb2.RUNNING
     await second.settled()
+
+
+@BY_MOUNTS
+async def test_a_pod_whose_namespace_loses_its_pin_is_not_ready(
+    node: DoubleNode, monkeypatch: pytest.MonkeyPatch
+):
+    pod, container = await node.running()
+    unmount(node.pods.engine.paths.ipc_namespace(pod))
+    await node.observer._check_pins()
+    assert node.sandboxes.get(pod).state == criv1.SANDBOX_NOTREADY
+    assert node.containers.get(container).running, "that is for the kubelet to stop"
+
+
+@BY_MOUNTS
+async def test_a_lost_pin_is_found_at_the_start_and_the_address_kept_for_those_in_it(
+    node: DoubleNode, restarted: Restarted
+):
+    pod, _ = await node.running()
+    unmount(node.pods.engine.paths.network_namespace(pod))
+    second = await restarted()
+    await second.settled()
+    assert second.sandboxes.get(pod).state == criv1.SANDBOX_NOTREADY
+    assert second.network.attached, "its container may still use the address"
+    await second.sandboxes.remove(pod)
+    assert not second.network.attached
+
+
+@BY_MOUNTS
+async def test_a_task_of_a_hand_back_that_was_cut_off_is_ended(node: DoubleNode, restarted: Restarted):
+    pod, container = await node.running()
+    await node.client.tasks.create(pod, mounts=[])
+    await node.client.tasks.start(pod)
+    second = await restarted()
+    await second.settled()
+    assert second.sandboxes.get(pod).ready
+    assert second.containers.get(container).running
+    assert pod not in second.containerd.leftovers().tasks
+    await second.sandboxes.remove(pod)
+
+
+@pytest.mark.parametrize("mode", list(SandboxMode), indirect=True)
+async def test_both_forms_live_side_by_side(node: DoubleNode, restarted: Restarted):
+    """Whatever the mode is now: a sandbox stays what its record says."""
+    shared = node.pod_config("shared")
+    shared.linux.security_context.namespace_options.pid = criv1.POD
+    own = node.pod_config("own")
+    own.linux.security_context.namespace_options.pid = criv1.CONTAINER
+    first, second = [await node.sandboxes.run(config, "") for config in (shared, own)]
+    other = SandboxMode.AUTO if node.mode is SandboxMode.PAUSE else SandboxMode.PAUSE
+    forms = [node.sandboxes.get(each).record.pins is None for each in (first, second)]
+    assert forms == [True, node.mode is SandboxMode.PAUSE]
+    restarted.mode = other
+    later = await restarted()
+    for identifier, by_process in zip((first, second), forms, strict=True):
+        sandbox = later.sandboxes.get(identifier)
+        assert (sandbox.ready, sandbox.record.pins is None, bool(sandbox.pid)) == (
+            True,
+            by_process,
+            by_process,
+        )
+        await later.sandboxes.remove(identifier)
+    await later.settled()
+    later.assert_nothing_left()

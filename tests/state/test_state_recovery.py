@@ -12,10 +12,10 @@ from api.containerd import Container as ContainerdContainer
 from api.containerd import Process, ProcessStatus, TypedValue
 from api.wire import criv1
 from cri.state.container_status import ContainerStatus, Phase
+from cri.state.pins import PINS_EXTENSION, Pins
 from cri.state.records import (
     CONTAINER_EXTENSION,
     KIND_LABEL,
-    SANDBOX_EXTENSION,
     STATUS_EXTENSION,
     ContainerRecord,
     SandboxRecord,
@@ -50,9 +50,8 @@ def sandbox(**changes: object) -> ContainerdContainer:
         "a" * 64, "pod", criv1.PodSandboxConfig(), "/run/netns/x", "", cni_result={"Interfaces": {}}
     )
     record = replace(record, **changes)
-    extensions = {SANDBOX_EXTENSION: record.to_extension()}
     return ContainerdContainer(
-        id=record.id, labels={KIND_LABEL: "sandbox"}, created_at=1, extensions=extensions
+        id=record.id, labels={KIND_LABEL: "sandbox"}, created_at=1, extensions=record.extensions()
     )
 
 
@@ -261,3 +260,70 @@ def test_of_two_records_with_one_name_the_living_keeps_it():
     outcome = recover(Observed([first, second], tasks, PINNED, NOW))
     assert [found.record.id for found in outcome.sandboxes] == ["a" * 64]
     assert "a" * 64 in outcome.quarantined["b" * 64]
+
+
+PINS = Pins("this boot", ipc="/state/ipc", uts="/state/uts")
+
+
+def by_mounts(*, pins: Pins = PINS, gone: str = "", boot_id: str = "this boot", **changes: object):
+    observed = Observed([sandbox(pins=pins, **changes)], {}, lambda path: path != gone, NOW, boot_id)
+    (found,) = recover(observed).sandboxes
+    return found
+
+
+@pytest.mark.parametrize("gone", ["/run/netns/x", "/state/ipc", "/state/uts"])
+def test_a_sandbox_that_mounts_hold_is_ready_while_all_of_them_are_there(gone):
+    whole, lost = by_mounts(), by_mounts(gone=gone)
+    assert (whole.ready, whole.held, whole.pid, whole.stale_task) == (True, True, 0, False)
+    assert (lost.ready, lost.held, lost.half_made) == (False, False, False)
+    assert not lost.address_held, "a container may still be in the namespace that has lost its pin"
+
+
+def test_mounts_do_not_hold_over_a_reboot():
+    """Not even those of a state directory that the boot did not clear."""
+    found = by_mounts(boot_id="the next")
+    assert (found.ready, found.held, found.address_held) == (False, False, True)
+
+
+def test_a_sandbox_that_mounts_hold_and_that_was_never_attached_is_half_made():
+    found = by_mounts(cni_result=None)
+    assert (found.ready, found.half_made, found.address_held) == (False, True, False)
+
+
+@pytest.mark.parametrize(("pinned", "ready"), [(True, True), (False, False)])
+def test_on_the_hosts_network_a_pin_that_is_missing_makes_nothing_half_made(pinned, ready):
+    found = by_mounts(**HOST, gone="" if pinned else "/state/ipc")
+    assert (found.ready, found.half_made, found.address_held) == (ready, False, False)
+
+
+def test_a_pod_without_any_namespace_of_its_own_lives_as_long_as_the_boot():
+    assert by_mounts(**HOST, pins=Pins("this boot")).ready
+    assert not by_mounts(**HOST, pins=Pins("this boot"), boot_id="the next").ready
+
+
+def test_pins_that_cannot_be_read_are_quarantined():
+    bad = sandbox(pins=PINS)
+    bad = replace(bad, extensions={**bad.extensions, PINS_EXTENSION: TypedValue("x", b"[]")})
+    outcome = recover(Observed([bad], {}, PINNED, NOW))
+    assert "io.cri-shim.sandbox.pins" in outcome.quarantined[bad.id]
+
+
+@given(
+    pins=st.sampled_from([None, PINS, Pins("another boot", ipc="/state/ipc")]),
+    attached=st.booleans(),
+    on_host=st.booleans(),
+    task_status=st.sampled_from([None, *ProcessStatus]),
+    pinned=st.booleans(),
+)
+def test_no_sandbox_is_left_undecided(pins, attached, on_host, task_status, pinned):
+    changes = HOST if on_host else {"cni_result": {"Interfaces": {}} if attached else None}
+    tasks = {} if task_status is None else {"a" * 64: task(task_status, "a" * 64)}
+    observed = Observed([sandbox(pins=pins, **changes)], tasks, lambda _: pinned, NOW, "this boot")
+    (found,) = recover(observed).sandboxes
+    assert not (found.ready and found.half_made)
+    assert not (found.ready and found.address_held)
+    assert not found.ready or found.held
+    assert (found.pid > 0) <= (pins is None), "a process holds nothing that mounts hold"
+    if pins is not None:
+        assert found.stale_task == (task_status is not None), "no task belongs to it"
+        assert not found.unanswered

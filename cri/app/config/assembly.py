@@ -7,6 +7,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
+from cri.container.handlers import SandboxMode
 from cri.container.settings import ContainerSettings
 from cri.image.settings import (
     ImageSettings,
@@ -40,7 +41,7 @@ def node_paths(configuration: Configuration) -> NodePaths:
 
 def sandbox_settings(configuration: Configuration) -> SandboxSettings:
     """Settings of sandbox operations."""
-    return SandboxSettings(sandbox_image=configuration.sandbox_image)
+    return SandboxSettings(configuration.sandbox_image, SandboxMode(configuration.sandbox_mode))
 
 
 def container_settings(configuration: Configuration) -> ContainerSettings:

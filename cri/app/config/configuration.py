@@ -41,7 +41,14 @@ class Configuration:
 
     sandbox_image: str = field(
         default="registry.k8s.io/pause:3.10",
-        metadata=meaning("Image of the container that holds a pod's namespaces."),
+        metadata=meaning("Image of the container that holds a pod's namespaces, where one does."),
+    )
+    sandbox_mode: Literal["auto", "pause"] = field(
+        default="auto",
+        metadata=meaning(
+            'Our own. "auto": the kernel holds a pod\'s namespaces by mounts, without a pause container, unless its '
+            'containers share a PID namespace or its runtime is not runc\'s. "pause": always a pause container.'
+        ),
     )
     pinned_images: tuple[str, ...] = field(
         default=(),

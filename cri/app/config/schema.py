@@ -203,6 +203,9 @@ class RuntimeSection:
     container_annotations: tuple[str, ...] = field(
         default=(), metadata=meaning("Container annotations passed to the runtime; shell wildcards.")
     )
+    sandbox_mode: Literal["", "auto", "pause"] = field(
+        default="", metadata=meaning("Our own. sandbox_mode of this handler's pods; \"\" is the node's.")
+    )
     privileged_without_host_devices: bool = field(
         default=False, metadata=meaning("Privileged containers do not get the host's devices.")
     )

@@ -20,9 +20,9 @@ from cri.app.doctor.facts import (
     ProcessFacts,
     SecurityFacts,
 )
-from cri.app.handlers import RUNC_TYPE
 from cri.linux import capabilities, cgroups, clock
 from cri.linux.filesystem import filesystem_usage
+from cri.oci.handler import RUNC_TYPE
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

@@ -1,4 +1,4 @@
-"""The sandbox container: one way to hold a pod's namespaces, a process that only waits.
+"""A sandbox that a process holds: the sandbox container, which only waits.
 
 The calls, in order: Snapshots.Prepare, Tasks.Create, Tasks.Start. Its containerd record, which is the sandbox's record,
 has been written before.
@@ -26,11 +26,14 @@ from cri.container.unpacked import with_unpacked
 from cri.container.users import resolved_user
 from cri.observe.stages import stage
 from cri.oci.apparmor import sandbox_needs_default_profile
+from cri.oci.namespaces import NamespacePaths
 from cri.oci.sandbox import SandboxSpecInputs, sandbox_spec
 from cri.oci.spec import to_json
 from cri.oci.user import sandbox_user_request
+from cri.sandbox import network
 from cri.state.deletion import ensure_deleted
-from cri.state.records import KIND_SANDBOX, SANDBOX_EXTENSION, SandboxRecord, containerd_labels
+from cri.state.pins import Pins
+from cri.state.records import KIND_SANDBOX, SandboxRecord, containerd_labels
 
 if TYPE_CHECKING:
     from cri.concurrency.undo import UndoStack
@@ -38,6 +41,7 @@ if TYPE_CHECKING:
     from cri.container.handlers import Handler
     from cri.image.image import Image
     from cri.oci.selinux import SelinuxLabels
+    from cri.sandbox.engine import PodEngine
     from cri.state.sandbox import Sandbox
 
 log = structlog.get_logger(__name__)
@@ -45,6 +49,45 @@ log = structlog.get_logger(__name__)
 SIGKILL = 9
 CONTAINERS_SECONDS = 10.0
 DELETE_ATTEMPTS = 5
+
+
+class HeldByProcess:
+    """See `cri.sandbox.holders.holder.Holder`."""
+
+    def __init__(self, pods: PodEngine) -> None:
+        self._engine = pods.engine
+        self._wanted = pods.settings.sandbox_image
+
+    async def describe(
+        self, sandbox: Sandbox, handler: Handler, labels: SelinuxLabels
+    ) -> ContainerdContainer:
+        """The containerd container that is both the sandbox's record and the description of its process."""
+        image = await self._image()
+        sandbox.image_id = image.id
+        with stage("spec"):
+            return await containerd_record(self._engine, sandbox.record, handler, image, labels)
+
+    async def pin(self, sandbox: Sandbox, undo: UndoStack) -> None:
+        """The network namespace, for CNI, and the user namespace that owns it."""
+        await network.make_namespaces(self._engine.paths, sandbox.record, undo)
+
+    async def hold(self, sandbox: Sandbox, handler: Handler, undo: UndoStack) -> None:
+        """Start the process, which makes the other namespaces. Raises Unavailable when it does not live."""
+        await start_process(self._engine, sandbox, handler, await self._image(), undo)
+
+    async def let_go(self, sandbox: Sandbox) -> None:
+        """End the process."""
+        if not sandbox.task_deleted.is_set():
+            await end_process(self._engine, sandbox)
+
+    async def forget(self, sandbox: Sandbox) -> None:
+        """Remove the snapshot."""
+        await ensure_deleted(self._engine.client.snapshots(sandbox.snapshotter).remove(sandbox.id))
+
+    async def _image(self) -> Image:
+        with stage("image"):
+            images = self._engine.images
+            return images.find(self._wanted) or await images.ensure(self._wanted)
 
 
 async def containerd_record(
@@ -64,10 +107,9 @@ async def containerd_record(
             handler=handler.spec,
             host=engine.host,
             settings=engine.oci,
-            network_namespace=record.network_namespace or None,
+            namespaces=_pinned(engine, record),
             resolv_conf_path=str(engine.paths.sandbox_files(record.id) / "resolv.conf"),
             shm_path=str(engine.paths.shared_memory(record.id)) if own_ipc else None,
-            user_namespace=str(engine.paths.user_namespace(record.id)),
             labels=labels,
             apparmor_profiles=await loaded_profiles(
                 engine.host, with_default=sandbox_needs_default_profile(context, engine.host, engine.oci)
@@ -84,8 +126,16 @@ async def containerd_record(
         spec=TypedValue(SPEC_TYPE_URL, to_json(spec)),
         snapshotter=handler.snapshotter,
         snapshot_key=record.id,
-        extensions={SANDBOX_EXTENSION: record.to_extension()},
+        extensions=record.extensions(),
         # No sandbox_id: containerd 2 would take the shim for somebody else's to end and leave it running.
+    )
+
+
+def _pinned(engine: Engine, record: SandboxRecord) -> NamespacePaths:
+    """What the process finds pinned: by itself it makes the namespaces that only it holds."""
+    pins = record.pins or Pins("", user=str(engine.paths.user_namespace(record.id)))
+    return NamespacePaths(
+        record.network_namespace or None, pins.ipc or None, pins.uts or None, user=pins.user
     )
 
 
