@@ -15,6 +15,7 @@ from e2e.harness.cgroup import control_value, process_of
 from e2e.harness.cri import refused
 from e2e.harness.eventually import eventually
 from e2e.harness.log_lines import joined, log_lines
+from e2e.harness.reboot import reboot
 
 if TYPE_CHECKING:
     from e2e.harness.cri import Cri
@@ -249,8 +250,7 @@ async def test_after_a_reboot_pods_are_made_anew_beside_the_dead(node: Node, wor
 
     await eventually(written, bool, "the log line")
     await node.server.kill()
-    for identifier in (container.id, pod.id):
-        await kill_task(node, identifier)
+    await reboot(node, [pod], [container])
     await node.server.start()
     ended = await container.exited()
     assert ended.exit_code in (137, 255), ended
@@ -264,16 +264,6 @@ async def test_after_a_reboot_pods_are_made_anew_beside_the_dead(node: Node, wor
     assert await anew.address()
     assert (await (await anew.sleeper("main", attempt=1)).status()).state == criv1.CONTAINER_RUNNING
     assert b"before" in container.log_file.read_bytes()
-
-
-async def kill_task(node: Node, identifier: str) -> None:
-    """Kill a task and delete it behind the server's back."""
-    from api.containerd import Client
-
-    async with Client(node.containerd.address, "k8s.io") as client:
-        await client.tasks.kill(identifier, 9, everything=True)
-        await client.tasks.wait(identifier, timeout=10)
-        await client.tasks.delete(identifier)
 
 
 @pytest.mark.cri_shim_only

@@ -138,7 +138,7 @@ async def test_resources_of_the_pod_are_annotated_for_virtual_machines(workloads
 
 
 async def test_the_sandbox_process_is_confined(workloads: Workloads) -> None:
-    config = workloads.config()
+    config = workloads.config(pid=criv1.POD)
     context = config.linux.security_context
     context.run_as_user.value, context.run_as_group.value = 1000, 33
     context.supplemental_groups.append(1234)

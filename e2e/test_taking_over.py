@@ -13,6 +13,7 @@ from cri.app.embedded_remains import mounts_below
 from e2e.harness.cri import Cri, connected
 from e2e.harness.eventually import eventually
 from e2e.harness.log_lines import joined, log_lines
+from e2e.harness.settings import SANDBOX_MODE
 from e2e.harness.switching import SwitchingNode, switching_node
 from e2e.harness.workload import Container
 
@@ -187,3 +188,37 @@ async def test_pods_go_over_and_back_and_never_notice(switching: SwitchingNode) 
     await last.remove()
     assert not (await once_more.runtime.ListContainers(criv1.ListContainersRequest())).containers
     assert mounts_below(switching.home / "node" / "containerd-state") == []
+
+
+@pytest.mark.skipif(SANDBOX_MODE != "auto", reason="E2E_SANDBOX_MODE gives every pod a pause container")
+async def test_pods_without_a_pause_container_get_one_when_they_are_handed_back(
+    switching: SwitchingNode,
+) -> None:
+    ours = await switching.served_by_shim()
+    workloads = switching.workloads(ours)
+    pods = [await workloads.pod("light"), await workloads.pod("on-host", host_network=True)]
+    first, on_host = [await pod.sleeper() for pod in pods]
+    await first.output_of("echo shared > /dev/shm/x")
+    before = [await seen(ours, each) for each in (first, on_host)]
+    namespaces = await first.output_of("cd /proc/self/ns; for name in ipc net uts; do readlink $name; done")
+    await switching.shim.stop()
+    await switching.hand_back()
+    theirs = await switching.served_by_plugin()
+    for was, each in zip(before, (first, on_host), strict=True):
+        assert await seen(theirs, each) == was
+    there = switching.seen_by(theirs, pods[0])
+    assert (await there.status()).state == criv1.SANDBOX_READY
+    fresh = await there.sleeper("fresh")
+    assert await fresh.output_of("hostname; cat /dev/shm/x") == "light\nshared"
+    assert (
+        await fresh.output_of("cd /proc/self/ns; for name in ipc net uts; do readlink $name; done")
+        == namespaces
+    )
+
+    again = await switching.served_by_shim()
+    assert await seen(again, first) == before[0]
+    for pod in pods:
+        last = switching.seen_by(again, pod)
+        await last.stop()
+        await last.remove()
+    assert mounts_below(switching.home / "node") == []

@@ -1,6 +1,7 @@
 """`cri-shim hand-back`: leaves every pod to containerd's own CRI plugin, which takes it over at its next start.
 
-The reverse of `cri.sandbox.take_over`, with the server stopped: statuses become the plugin's files, pods' files and
+The reverse of `cri.sandbox.take_over`, with the server stopped: pods without a pause container get one, since the
+plugin calls no other pod ready; statuses become the plugin's files, pods' files and
 /dev/shm move to where it has them, and the log keeper ends, so that two readers do not share a container's output. From
 then until containerd has restarted with its plugin, output waits in the pipes (64 KiB and more a stream).
 """
@@ -24,14 +25,16 @@ from api.containerd import Container as ContainerdContainer
 from api.containerd import errors as containerd_errors
 from cri.app.config.assembly import node_paths
 from cri.app.config.load import load
+from cri.app.housekeeping.offline import on_node
 from cri.app.node import LOG_KEEPER_COMMAND
 from cri.app.socket import remove_stale_socket, socket_path
 from cri.concurrency.together import all_of
-from cri.errors import FailedPrecondition
+from cri.errors import CriError, FailedPrecondition
 from cri.linux.boot import boot_id
 from cri.linux.mounts import mount_table, unmount
 from cri.linux.namespaces import is_namespace
 from cri.logs.client import LogKeeper
+from cri.sandbox.holders.replacement import give_process
 from cri.sandbox.take_over import bind_shared_memory, copy_pod_files, plugin_files, stored_status
 from cri.state.plugin_files import DIRECTORY, containerd_state, render_status
 from cri.state.records import (
@@ -48,6 +51,8 @@ if TYPE_CHECKING:
 
     from cri.app.config.configuration import Configuration
     from cri.logs.client import Followed
+    from cri.sandbox.engine import PodEngine
+    from cri.sandbox.janitor.rounds import Janitor
     from cri.state.paths import NodePaths
     from cri.state.plugin_files import PluginFiles
 
@@ -85,6 +90,7 @@ async def _hand_back(configuration: Configuration, state: Path | None) -> tuple[
                 raise FailedPrecondition(
                     f"containerd at {section.address} serves CRI itself already, or is not used in namespace k8s.io"
                 )
+            await on_node(configuration, _give_processes)
             records = await _with_merged_status(client, files)
             outcome = await _recovered(client, records)
             by_id = {record.id: record for record in records}
@@ -99,6 +105,18 @@ async def _hand_back(configuration: Configuration, state: Path | None) -> tuple[
     for identifier, reason in outcome.quarantined.items():
         log.warning("record is unreadable and stays as it is", container=identifier, reason=reason)
     return len(outcome.sandboxes), len(outcome.containers)
+
+
+async def _give_processes(pods: PodEngine, _janitor: Janitor) -> None:
+    """A pod that cannot have one is left as it is: the kubelet will find it not ready and make it anew."""
+    await pods.engine.images.load()
+    for sandbox in pods.engine.node.sandboxes:
+        if sandbox.record.pins is None or not sandbox.ready:
+            continue
+        try:
+            await give_process(pods, sandbox)
+        except (CriError, containerd_errors.ContainerdError) as error:
+            log.error("a pod cannot be given a pause container", sandbox=sandbox.id, error=str(error))
 
 
 async def _with_merged_status(client: Client, files: PluginFiles) -> list[ContainerdContainer]:

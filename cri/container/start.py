@@ -26,6 +26,7 @@ from cri.concurrency.threads import finished_in_thread
 from cri.concurrency.together import together
 from cri.container.exit import store_in_the_end
 from cri.container.id_mapping import root_mounts, task_options
+from cri.container.pod_shim import met_its_end, shim_settled
 from cri.container.records import store_status
 from cri.container.task_deletion import end_task
 from cri.errors import CriError, FailedPrecondition
@@ -120,6 +121,8 @@ async def _start(engine: Engine, container: Container) -> None:
             engine.client.snapshots(container.snapshotter).mounts(container.id),
             _open_streams(engine, followed, stdin),
         )
+    with stage("shim"):
+        await shim_settled(engine, sandbox)
     with stage("task-create"):
         container.task_deleted.clear()
         options = task_options(handler, sandbox.config)
@@ -157,7 +160,12 @@ async def _create_task_anew(
             )
             await end_task(engine, container)
             container.task_deleted.clear()
-            await asyncio.sleep(FIRST_PAUSE_SECONDS * 2**attempt)
+        except containerd_errors.ContainerdError as error:
+            sandbox = engine.node.sandboxes.get(container.record.sandbox_id)
+            if not met_its_end(sandbox, error):
+                raise
+            log.info("the pod's shim was just ending, trying again", container=container.id, error=str(error))
+        await asyncio.sleep(FIRST_PAUSE_SECONDS * 2**attempt)
     return await _create_task(engine, container, followed, stdin, mounts, options)
 
 

@@ -156,7 +156,11 @@ def container_namespaces(
     elif paths.pid is not None:
         namespaces.append({"type": "pid", "path": paths.pid})
     elif sandbox_options.pid != criv1.NODE:
-        raise bad_value(f"{_FIELD}.pid", "POD", "CONTAINER or TARGET, since the sandbox was made without one")
+        raise bad_value(
+            f"{_FIELD}.pid",
+            "POD",
+            "CONTAINER or TARGET, since the sandbox was made without a PID namespace to share",
+        )
     if paths.user is not None:
         namespaces.append({"type": "user", "path": paths.user})
     return namespaces

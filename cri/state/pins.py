@@ -1,7 +1,9 @@
 """How the record of a sandbox without a process says so: where mounts hold the namespaces, and since which boot.
 
 It is an extension of our own beside the sandbox's metadata, written with the record, before there is any namespace. A
-sandbox whose record lacks it is held by a process. The network namespace is named in the metadata in either case.
+sandbox whose record lacks it is held by a process; so is one with an empty extension, since containerd keeps every
+extension that a record ever had (1.6 to 2.x: an update only adds and overwrites). The network namespace is named in the
+metadata in either case.
 """
 
 from __future__ import annotations
@@ -17,6 +19,8 @@ if TYPE_CHECKING:
 
 PINS_EXTENSION = "io.cri-shim.sandbox.pins"
 PINS_TYPE = "io.cri-shim.v1/SandboxPins"
+NO_PINS = TypedValue(PINS_TYPE, b"")
+"""In the place of pins that were given up for a process."""
 _NAMESPACES = ("ipc", "uts", "user")
 
 

@@ -248,7 +248,7 @@ def _metadata(container: ContainerdContainer, name: str) -> Mapping[str, Json]:
 
 def _pins(container: ContainerdContainer) -> Pins | None:
     extension = container.extensions.get(PINS_EXTENSION)
-    if extension is None:
+    if extension is None or not extension.value:
         return None
     try:
         return Pins.from_extension(extension)

@@ -108,8 +108,11 @@ def container_config(
     stop_signal: criv1.Signal.ValueType = criv1.RUNTIME_DEFAULT,
 ) -> criv1.ContainerConfig:
     """A container's configuration as the kubelet would send it: a PID namespace of its own unless told."""
-    if security is None:
-        security = criv1.LinuxContainerSecurityContext(namespace_options=OWN_PID_NAMESPACE)
+    context = criv1.LinuxContainerSecurityContext(namespace_options=OWN_PID_NAMESPACE)
+    if security is not None:
+        if security.HasField("namespace_options"):
+            context.ClearField("namespace_options")
+        context.MergeFrom(security)
     return criv1.ContainerConfig(
         metadata=criv1.ContainerMetadata(name=name, attempt=attempt),
         image=criv1.ImageSpec(image=image, user_specified_image=image),
@@ -125,7 +128,7 @@ def container_config(
         stdin_once=stdin_once,
         tty=tty,
         log_path=f"{name}/{attempt}.log" if log_path is None else log_path,
-        linux=criv1.LinuxContainerConfig(resources=resources, security_context=security),
+        linux=criv1.LinuxContainerConfig(resources=resources, security_context=context),
         stop_signal=stop_signal,
     )
 

@@ -264,7 +264,7 @@ async def test_a_shared_pid_namespace_needs_a_process(node: DoubleNode):
     pod = await node.sandboxes.run(node.pod_config(), "")
     config = node.container_config()
     config.linux.security_context.namespace_options.pid = criv1.POD
-    with pytest.raises(InvalidArgument, match="made without one"):
+    with pytest.raises(InvalidArgument, match="made without a PID namespace"):
         await node.containers.create(pod, config)
     await node.sandboxes.remove(pod)
 

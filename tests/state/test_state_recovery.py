@@ -12,7 +12,7 @@ from api.containerd import Container as ContainerdContainer
 from api.containerd import Process, ProcessStatus, TypedValue
 from api.wire import criv1
 from cri.state.container_status import ContainerStatus, Phase
-from cri.state.pins import PINS_EXTENSION, Pins
+from cri.state.pins import NO_PINS, PINS_EXTENSION, Pins
 from cri.state.records import (
     CONTAINER_EXTENSION,
     KIND_LABEL,
@@ -299,6 +299,15 @@ def test_on_the_hosts_network_a_pin_that_is_missing_makes_nothing_half_made(pinn
 def test_a_pod_without_any_namespace_of_its_own_lives_as_long_as_the_boot():
     assert by_mounts(**HOST, pins=Pins("this boot")).ready
     assert not by_mounts(**HOST, pins=Pins("this boot"), boot_id="the next").ready
+
+
+def test_pins_that_were_given_up_leave_a_process():
+    """No containerd removes an extension."""
+    given_up = sandbox(pins=PINS)
+    given_up = replace(given_up, extensions={**given_up.extensions, PINS_EXTENSION: NO_PINS})
+    tasks = {given_up.id: task(ProcessStatus.RUNNING, given_up.id)}
+    (found,) = recover(Observed([given_up], tasks, PINNED, NOW)).sandboxes
+    assert (found.ready, found.pid, found.record.pins) == (True, 99, None)
 
 
 def test_pins_that_cannot_be_read_are_quarantined():

@@ -29,7 +29,7 @@ from cri.observe.stages import stage
 from cri.oci.pinned_sandbox import PinnedSandboxInputs, pinned_sandbox_spec
 from cri.oci.spec import to_json
 from cri.oci.sysctls import sandbox_sysctls
-from cri.sandbox.files import release_mounts
+from cri.sandbox.files import remove_files
 from cri.state.records import KIND_SANDBOX, SandboxRecord, containerd_labels
 
 if TYPE_CHECKING:
@@ -109,7 +109,7 @@ class HeldByMounts:
         return self._engine.paths.sysfs(record.id) if privileged and not record.host_network else None
 
     async def _unpin(self, record: SandboxRecord) -> None:
-        await finished_in_thread(release_mounts, self._engine.paths, record.id)
+        await finished_in_thread(remove_files, self._engine.paths, record.id)
         if not record.host_network:
             await remove_network_namespace(Path(record.network_namespace))
 
