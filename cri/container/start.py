@@ -149,28 +149,26 @@ async def _create_task_anew(
     options: TypedValue | None,
 ) -> int:
     """Create the task; remains of an attempt that a killed server, or a killed containerd, has left give way first."""
+    sandbox = engine.node.sandboxes.get(container.record.sandbox_id)
     for attempt in range(CREATE_ATTEMPTS):
         try:
             return await _create_task(engine, container, followed, stdin, mounts, options)
-        except (containerd_errors.AlreadyExists, containerd_errors.Unknown) as error:
-            if not _in_the_way(error):
-                raise
-            log.warning(
-                "an earlier task is in the way, removing it", container=container.id, error=str(error)
-            )
-            await end_task(engine, container)
-            container.task_deleted.clear()
         except containerd_errors.ContainerdError as error:
-            sandbox = engine.node.sandboxes.get(container.record.sandbox_id)
-            if not met_its_end(sandbox, error):
+            if _in_the_way(error):
+                log.warning("removing an earlier task first", container=container.id, error=str(error))
+                await end_task(engine, container)
+                container.task_deleted.clear()
+            elif met_its_end(sandbox, error):
+                log.info("the pod's shim was just ending", container=container.id, error=str(error))
+            else:
                 raise
-            log.info("the pod's shim was just ending, trying again", container=container.id, error=str(error))
         await asyncio.sleep(FIRST_PAUSE_SECONDS * 2**attempt)
     return await _create_task(engine, container, followed, stdin, mounts, options)
 
 
 def _in_the_way(error: containerd_errors.ContainerdError) -> bool:
-    return isinstance(error, containerd_errors.AlreadyExists) or BUNDLE_IN_THE_WAY in str(error)
+    bundle = isinstance(error, containerd_errors.Unknown) and BUNDLE_IN_THE_WAY in str(error)
+    return bundle or isinstance(error, containerd_errors.AlreadyExists)
 
 
 async def _create_task(

@@ -194,6 +194,17 @@ def command_line(pid: int) -> list[str]:
     return words if words[0] else []
 
 
+def unix_sockets(pid: int) -> frozenset[str]:
+    """Paths of the Unix sockets that a process has open, listening ones among them."""
+    try:
+        opened = {os.readlink(entry.path) for entry in os.scandir(f"/proc/{pid}/fd")}
+    except OSError:  # the process, or a descriptor, has just gone
+        return frozenset()
+    with open("/proc/net/unix", encoding="utf-8", errors="surrogateescape") as table:
+        rows = [line.rstrip("\n").split(None, 7) for line in table]
+    return frozenset(row[7] for row in rows if len(row) == 8 and f"socket:[{row[6]}]" in opened)
+
+
 def open_pidfd(pid: int) -> int | None:
     """A descriptor that stays with this process even when its pid is used again; None when it is gone."""
     try:

@@ -6,8 +6,9 @@ import asyncio
 import contextlib
 import os
 import signal
+import socket
 from asyncio.subprocess import Process
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Collection
 from dataclasses import replace
 from pathlib import Path
 
@@ -215,7 +216,9 @@ async def test_a_namespace_with_processes_in_it_is_only_reported(node: DoubleNod
 
 
 @contextlib.asynccontextmanager
-async def shim(bundle: Path, address: str, owner: str = GONE, child: str = "") -> AsyncIterator[Process]:
+async def shim(
+    bundle: Path, address: str, owner: str = GONE, child: str = "", descriptors: Collection[int] = ()
+) -> AsyncIterator[Process]:
     """A process that looks like a shim, in a bundle that is deleted; it runs `child` below itself."""
     bundle.mkdir()
     flags = ("-namespace", "k8s.io", "-id", owner, "-address", address)
@@ -226,6 +229,7 @@ async def shim(bundle: Path, address: str, owner: str = GONE, child: str = "") -
         stdin=asyncio.subprocess.PIPE,
         stdout=asyncio.subprocess.PIPE,
         start_new_session=True,
+        pass_fds=descriptors,
     )
     try:
         assert process.stdout is not None
@@ -251,6 +255,26 @@ async def test_a_forgotten_shim_with_something_below_it_is_only_reported(node: D
         (found,) = (await node.janitor.sweep()).found
         assert (found.kind, found.remedy) == (Kind.SHIM, Remedy.REPORT)
         assert process.returncode is None
+
+
+@pytest.mark.parametrize(
+    ("note", "form"),
+    [("address", "unix://{}"), ("bootstrap.json", '{{"version": 3, "address": "unix://{}"}}')],
+)
+async def test_a_shim_whose_first_container_has_gone_serves_the_others(
+    node: DoubleNode, tmp_path: Path, note: str, form: str
+):
+    """Of a pod without a pause container; between two containers nothing need run below it."""
+    path = tmp_path / "s"
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other" / note).write_text(form.format(path))
+    with socket.socket(socket.AF_UNIX) as served:
+        served.bind(str(path))
+        served.listen()
+        begun = shim(tmp_path / "bundle", node.containerd.address, descriptors=[served.fileno()])
+        async with begun as process:
+            assert (await node.janitor.sweep()).found == ()
+            assert process.returncode is None
 
 
 async def test_shims_of_another_containerd_or_of_a_known_container_are_left_alone(

@@ -99,12 +99,14 @@ def fill(node: DoubleNode, pod: str, container: str) -> None:
     def copy(original: str, names: Mapping[str, str]) -> None:
         record = containers_pb2.Container()
         record.CopyFrom(held.containers[original])
-        record.id = record.snapshot_key = names[original]
+        record.id = names[original]
         for extension in record.extensions.values():
             for old, new in names.items():
                 extension.value = extension.value.replace(old.encode(), new.encode())
         held.containers[record.id] = record
-        held.snapshots["overlayfs"][record.id] = held.snapshots["overlayfs"][original]
+        if record.snapshot_key:
+            record.snapshot_key = record.id
+            held.snapshots["overlayfs"][record.id] = held.snapshots["overlayfs"][original]
 
     for _ in range(PODS):
         names = {pod: secrets.token_hex(32), "uid-web": secrets.token_hex(8)}

@@ -3,18 +3,31 @@
 containerd knows its shims by their bundles, the directories that they work in. When the caller of Tasks.Create is
 killed in mid-call, containerd 1.6 removes the bundle and may leave the shim, which no request reaches any more. Such a
 one is told by all of this: its command line names our containerd, our namespace and an id of our kind; its bundle is
-deleted; and it has no children, as what runs in a container is a child of its shim.
+deleted; no other bundle names its socket, as it does where a pod's first container has gone and others have not; and it
+has no children, as what runs in a container is a child of its shim.
 """
 
 from __future__ import annotations
 
+import contextlib
+import json
 import os
 import re
 import signal
 from itertools import pairwise
+from pathlib import Path
 from typing import TYPE_CHECKING
 
-from cri.linux.process import command_line, open_pidfd, parent, processes, send_signal, start_time_ns, state
+from cri.linux.process import (
+    command_line,
+    open_pidfd,
+    parent,
+    processes,
+    send_signal,
+    start_time_ns,
+    state,
+    unix_sockets,
+)
 from cri.sandbox.janitor.values import Kind, Thing
 
 if TYPE_CHECKING:
@@ -30,7 +43,7 @@ def forgotten_shims(address: str, namespace: str) -> Iterator[Thing]:
     found = {
         pid: owner
         for pid, command in processes()
-        if (owner := _container_of(command, address, namespace)) and _bundle_is_deleted(pid)
+        if (owner := _container_of(command, address, namespace)) and _is_forgotten(pid)
     }
     parents = _parents() if found else frozenset[int]()
     for pid, owner in found.items():
@@ -59,11 +72,24 @@ def _container_of(command: Sequence[str], address: str, namespace: str) -> str:
     return identifier if same and _ID.fullmatch(identifier) else ""
 
 
-def _bundle_is_deleted(pid: int) -> bool:
+def _is_forgotten(pid: int) -> bool:
     try:
-        return os.readlink(f"/proc/{pid}/cwd").endswith(DELETED)
+        bundle = os.readlink(f"/proc/{pid}/cwd")
     except OSError:
         return False
+    if not bundle.endswith(DELETED):
+        return False
+    sockets = unix_sockets(pid)
+    return not any(address in sockets for address in _shim_addresses(Path(bundle).parent))
+
+
+def _shim_addresses(bundles: Path) -> Iterator[str]:
+    """Sockets that containerd reaches shims by, from each bundle's own note of it (1.6 `address`, 2.0 bootstrap)."""
+    for note in (*bundles.glob("*/address"), *bundles.glob("*/bootstrap.json")):
+        with contextlib.suppress(OSError, ValueError, KeyError):
+            text = note.read_text()
+            address = json.loads(text)["address"] if note.suffix else text.strip()
+            yield str(address).removeprefix("unix://")
 
 
 def _parents() -> frozenset[int]:
