@@ -317,6 +317,7 @@ async def test_an_exit_without_a_process_is_believed_where_the_task_is_gone(node
     await node.sandboxes.remove(pod)
 
 
+@BY_PROCESS
 async def test_a_shim_that_hangs_does_not_hold_up_the_others(
     node: DoubleNode, restarted: Restarted, monkeypatch
 ):
