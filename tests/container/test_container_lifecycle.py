@@ -16,8 +16,16 @@ from api.wire.containerd import process_pb2
 from cri.container import exit as container_exit
 from cri.container import remove as container_remove
 from cri.container import start as container_start
+from cri.container import stop as container_stop
 from cri.container import task_deletion
-from cri.errors import AlreadyExists, FailedPrecondition, InvalidArgument, NotFound, Unavailable
+from cri.errors import (
+    AlreadyExists,
+    DeadlineExceeded,
+    FailedPrecondition,
+    InvalidArgument,
+    NotFound,
+    Unavailable,
+)
 from cri.state.container_status import Phase
 from tests.double.containerd import until
 from tests.double.scripts import STUBBORN
@@ -377,3 +385,27 @@ async def test_a_container_whose_task_cannot_be_deleted_is_not_removed(
     await node.containers.remove(container)
     assert node.containerd.leftovers().tasks == (pod,)
     await node.sandboxes.remove(pod)
+
+
+async def test_a_process_that_outlives_sigkill_is_described(
+    node: DoubleNode, monkeypatch: pytest.MonkeyPatch
+):
+    """One that waits for a dead disk cannot be killed; the caller is told which it is, and where it waits."""
+    monkeypatch.setattr(container_stop, "KILL_WAIT_SECONDS", 0.2)
+    stuck = await asyncio.create_subprocess_exec("sleep", "60")
+    _, container = await node.running()
+    held = node.containers.get(container)
+    held.status = replace(held.status, pid=stuck.pid)
+    killing = node.containerd.hang("Tasks.Kill")
+    try:
+        with pytest.raises(DeadlineExceeded) as told:
+            await node.containers.stop(container, 0)
+    finally:
+        stuck.kill()
+        await stuck.wait()
+    assert f"process {stuck.pid} (sleep) is in state S, waiting in " in told.value.message
+    assert "SIGKILL" in told.value.message
+    held.status = replace(held.status, pid=node.containerd.process(container).pid)
+    killing.release()
+    node.containerd.heal()
+    await node.containers.stop(container, 0)
