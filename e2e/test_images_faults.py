@@ -28,8 +28,9 @@ from cri.app.built_image import (
     layer_of,
 )
 from cri.app.host_images import host_architecture
-from e2e.harness.catalogue import scratch
-from e2e.harness.image_service import known, pull
+from e2e.harness.catalogue import layered, scratch
+from e2e.harness.image_service import known, pull, remove
+from e2e.harness.leftovers import collect_garbage
 from e2e.harness.push import push
 from e2e.harness.scripted_registry import refuse
 
@@ -201,4 +202,14 @@ async def test_a_large_layer_does_not_pass_through_memory(node: Node) -> None:
     layer = await asyncio.to_thread(layer_of, [Entry("zeros", bytes(150 << 20), mode=0o644)], 0)
     await push(node.registry, "t/large", "1", image_of([layer], Settings(), host_architecture()))
     grown = await growth(node, pull(node.cri, f"{node.registry.host}/t/large:1"))
+    assert grown < GROWTH_BYTES, f"{grown >> 20} MiB"
+
+
+async def test_several_large_layers_at_once_do_not_either(node: Node) -> None:
+    await push(node.registry, "t/layers", "1", await asyncio.to_thread(layered, 6, 20_000_000))
+    reference = f"{node.registry.host}/t/layers:1"
+    await pull(node.cri, reference)  # what is loaded and allocated once and for all
+    await remove(node.cri, reference)
+    await collect_garbage(node.containerd.address)
+    grown = await growth(node, pull(node.cri, reference))
     assert grown < GROWTH_BYTES, f"{grown >> 20} MiB"

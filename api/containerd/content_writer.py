@@ -89,7 +89,7 @@ class Writer:
         )
 
     async def write(self, *parts: bytes) -> None:
-        """Append the parts. About 1 MiB at once is best: each message is a round trip.
+        """Append the parts. Several MiB at once are best: each message is a round trip, and costs the daemon by number.
 
         The answer may still be outstanding on return: a failure of this write is then raised by the next step.
         """

@@ -9,14 +9,15 @@ from typing import TYPE_CHECKING, Final, Self
 import aiohttp
 
 from cri.image.errors import Corrupt, HostError, Interrupted
-from cri.image.transport import READ_BYTES, describe
+from cri.image.transport import describe
 
 if TYPE_CHECKING:
     from types import TracebackType
 
     from cri.image.manifest import BlobDescriptor
 
-BLOCK_BYTES: Final = READ_BYTES
+BLOCK_BYTES: Final = 4 << 20
+"""containerd takes large messages at less cost (by a fifth from 1 to 4 MiB); three downloads hold three or four."""
 _CONTENT_RANGE = re.compile(r"bytes (\d+)-")
 
 

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 MOST_REDIRECTS: Final = 10
 READ_BYTES: Final = 1 << 20
-"""Half of what one connection buffers; the reader below takes blocks of this size."""
+"""Half of what one connection buffers."""
 
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
 _BASE_HEADERS = {"User-Agent": "cri-shim", "Accept-Encoding": "identity"}
