@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -243,3 +244,47 @@ def test_any_file_resolves_in_its_order(
         assert not override or endpoint.path == path.rstrip("/")
         expected = set(capabilities) & {"pull", "resolve"} if capabilities else {"pull", "resolve"}
         assert endpoint.capabilities == expected
+
+
+places = st.sampled_from(["r.example", "r.example:5000", "r.example_5000_", "_default", "other.example"])
+layouts = st.lists(
+    st.dictionaries(places, st.sampled_from(["server", "empty", "certificates"]), max_size=5),
+    min_size=1,
+    max_size=3,
+)
+RANKS = {
+    "r.example": ["r.example", "_default"],
+    "r.example:5000": ["r.example_5000_", "r.example:5000", "_default"],
+    "far.example": ["_default"],
+}
+
+
+@pytest.mark.timeout(900)
+@settings(max_examples=CASES, deadline=None)
+@given(layouts, st.sampled_from(sorted(RANKS)))
+def test_the_first_directory_that_fits_decides(layout: list[dict[str, str]], domain: str) -> None:
+    """In the first tree that has any, the most particular one; `_default` comes before the next tree."""
+    with tempfile.TemporaryDirectory() as directory:
+        trees = []
+        for number, content in enumerate(layout):
+            tree = Path(directory, str(number))
+            trees.append(str(tree))
+            for place, kind in content.items():
+                (tree / place).mkdir(parents=True)
+                if kind == "server":
+                    text = f'server = "https://tree-{number}.example/{place.replace(":", "-")}"\n'
+                    (tree / place / "hosts.toml").write_text(text)
+                elif kind == "empty":
+                    (tree / place / "hosts.toml").write_text("\n")
+        fitting = [
+            (number, place)
+            for number, content in enumerate(layout)
+            for place in RANKS[domain]
+            if place in content
+        ]
+        (endpoint,) = endpoints_for(domain, RegistrySettings(config_path=":".join(["/nonexistent", *trees])))
+    if fitting and layout[fitting[0][0]][fitting[0][1]] == "server":
+        number, place = fitting[0]
+        assert endpoint.url == f"https://tree-{number}.example/{place.replace(':', '-')}/v2"
+    else:
+        assert endpoint.url == default_endpoint(domain).url, "nothing says otherwise"
