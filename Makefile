@@ -14,7 +14,7 @@ INSTALLED := .venv/.installed
 WIRE := api/wire/py.typed
 
 .NOTPARALLEL:
-.PHONY: help run test lint unit fuzz e2e test-vm test-matrix docs deb bench format venv clean packages-run packages-test
+.PHONY: help run test lint unit fuzz e2e test-vm test-matrix docs deb image bench format venv clean packages-run packages-test
 
 help: ## list these commands
 	@sed -n 's/^\([a-z0-9-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 16
@@ -46,11 +46,15 @@ test-vm: $(WIRE) ## the tests that need cgroup v2, systemd or AppArmor, and crit
 test-matrix: packages-test $(WIRE) ## the end-to-end tests on containerd 1.6, 1.7 and 2.1, each in a folder of its own
 	@e2e/matrix.sh
 
-docs: $(WIRE) ## docs/configuration.md, from the code
+docs: $(WIRE) ## docs/configuration.md and docs/metrics.md, from the code
 	$(BIN)/python -m cri.app.config.reference >docs/configuration.md
+	$(BIN)/python -m cri.observe.reference >docs/metrics.md
 
 deb: packages-test $(WIRE) ## dist/*.deb for this Debian: an environment below /opt, systemd unit, man page
 	deploy/debian/build.sh
+
+image: packages-test $(WIRE) ## dist/*.oci.tar, the server as an image, for nodes where nothing may be installed
+	deploy/image/build.sh
 
 bench: packages-test $(WIRE) ## the same operations on containerd's own CRI plugin and here, side by side
 	$(BIN)/python -m e2e.bench

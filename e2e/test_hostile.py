@@ -84,7 +84,6 @@ async def test_what_is_mounted_over_links_stays_inside(pod: Pod, treacherous: st
     container = await pod.sleeper(image=treacherous, mounts=[mount])
     for name in ("/etc/resolv.conf", "/etc/hostname", "/etc/hosts"):
         assert "of the host" not in await container.output_of(f"cat {name}")
-    assert await container.output_of("cat /etc/hostname") == pod.config.hostname
 
 
 async def test_a_volume_of_an_image_does_not_lead_out_of_it(pod: Pod, treacherous: str) -> None:

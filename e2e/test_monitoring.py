@@ -29,8 +29,8 @@ pytestmark = pytest.mark.cri_shim_only
 DEPLOY = Path(__file__).parents[1] / "deploy"
 RULES = DEPLOY / "prometheus" / "rules.yaml"
 DASHBOARD = DEPLOY / "grafana" / "cri-shim.json"
-ABOUT_FAILURES = re.compile("fail", re.IGNORECASE)
-"""Panels whose series come to be with the first failure."""
+ABOUT_FAILURES = re.compile("fail|leftovers", re.IGNORECASE)
+"""Panels whose series come to be with the first failure, or the first thing left over."""
 
 
 def metrics_address(node: Node) -> str:

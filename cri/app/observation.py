@@ -17,6 +17,7 @@ from cri.observe.slow_operations import SlowOperationLog
 from cri.observe.snapshots import LogTotals, ObjectCount, count_objects
 from cri.observe.stages import on_finished
 from cri.observe.tracing import TracingInterceptor, collector, tracing_to
+from cri.sandbox.janitor.values import Remedy
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
     from cri.logs.client import LogKeeper
     from cri.observe.metrics import Metrics
     from cri.observe.tracing import Tracing
+    from cri.sandbox.janitor.rounds import Round
 
 log = structlog.get_logger(__name__)
 
@@ -41,6 +43,7 @@ def watch_operations(assembly: Assembly, metrics: Metrics) -> SlowOperationLog:
     watch_leftovers(metrics.rollback_leftover)
     watch_leftovers(assembly.janitor.note_failed_undo)
     on_finished(slow)
+    assembly.janitor.on_round = lambda finished: _tell_of_round(finished, metrics)
     engine = assembly.on.engine
 
     def objects() -> list[ObjectCount]:
@@ -69,6 +72,14 @@ def watch_operations(assembly: Assembly, metrics: Metrics) -> SlowOperationLog:
     metrics.snapshots.stream_sessions = lambda: assembly.on.streams.sessions
     metrics.snapshots.containerd_up = assembly.on.observer.connected.is_set
     return slow
+
+
+def _tell_of_round(finished: Round, metrics: Metrics) -> None:
+    metrics.upkeep.janitor_round(
+        removed=[each.kind.value for each in finished.removed],
+        failed=[each.kind.value for each in finished.failed],
+        reported=[each.kind.value for each in finished.found if each.remedy is Remedy.REPORT],
+    )
 
 
 @contextlib.asynccontextmanager

@@ -1,9 +1,9 @@
 """Every Prometheus series of the server: names, help, labels, buckets; and the methods that feed them.
 
-Metrics are defined here and (those read by callback) in `cri.observe.snapshots`, nowhere else, so that
-dashboards and rules can be checked against one place. Names follow the Prometheus conventions (base units,
-`_total` on counters) below the prefix `cri_shim_`. No label holds a pod, container or image name; labels
-whose values come from outside go through `Capped`.
+Metrics are defined here, in `cri.observe.upkeep` and (those read by callback) in `cri.observe.snapshots`, nowhere
+else, so that dashboards and rules can be checked against one place. Names follow the Prometheus conventions
+(base units, `_total` on counters) below the prefix `cri_shim_`. No label holds a pod, container or image name;
+labels whose values come from outside go through `Capped`.
 
 Code that measures calls the methods (`containerd_call`, `cni_call`, ...) and never sees a Prometheus object.
 """
@@ -21,6 +21,7 @@ from prometheus_client.process_collector import ProcessCollector
 
 from cri.observe.capped import Capped, task_kind
 from cri.observe.snapshots import PREFIX, Snapshots
+from cri.observe.upkeep import Upkeep
 from cri.observe.versions import version_of
 
 if TYPE_CHECKING:
@@ -54,6 +55,8 @@ class Metrics:
         self._define_stages()
         self._define_images()
         self._define_process()
+        self.upkeep = Upkeep(self.registry)
+        """What the janitor's rounds came to."""
         self.registry.register(self.snapshots)
         ProcessCollector(registry=self.registry)
         GCCollector(registry=self.registry)

@@ -19,6 +19,7 @@ from api.wire.containerd import images_pb2
 from cri.concurrency.together import first_cause, together
 from cri.container.exit import record_exit, record_loss
 from cri.errors import Unavailable
+from cri.observe.stages import operation
 from cri.sandbox.holders.mounts import is_intact
 from cri.sandbox.holders.process import delete_task
 from cri.sandbox.recovery import rebuild
@@ -72,9 +73,11 @@ class Observer:
         try:
             async with self._engine.client.events.subscribe(*filters) as subscription:
                 if not self.recovered.is_set():
-                    await self._recover()
+                    with operation("Recover"):
+                        await self._recover()
                 else:
-                    await self._reconcile()
+                    with operation("Reconcile"):
+                        await self._reconcile()
                 self.problem = ""
                 self.connected.set()
                 async with asyncio.TaskGroup() as group:

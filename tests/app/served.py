@@ -41,7 +41,9 @@ def configuration_text(containerd: ContainerdDouble, directory: Path, more: str 
         "cni.cache_dir": directory / "cni-cache",
         "metrics.address": "",
     }
-    keys += "".join(f"{name} = {json.dumps(str(value))}\n" for name, value in dotted.items())
+    keys += "".join(
+        f"{name} = {json.dumps(str(value))}\n" for name, value in dotted.items() if name not in more
+    )
     return keys + more
 
 

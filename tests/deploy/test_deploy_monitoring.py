@@ -37,6 +37,7 @@ def exposed() -> dict[str, set[str]]:
     metrics.event("created")
     metrics.task_death("task", RuntimeError())
     metrics.rollback_leftover("operation", "step", RuntimeError())
+    metrics.upkeep.janitor_round(removed=["lease"], failed=["snapshot"], reported=["record"])
     with stages.operation("RunPodSandbox") as running, stages.stage("netns"):
         pass
     metrics.operation_finished(running)

@@ -15,6 +15,7 @@ from cri.app.builtin_plugin import DISABLED
 from cri.app.commands import command
 from cri.app.config.load import load
 from cri.app.config.reference import reference
+from cri.observe.reference import reference as metrics_reference
 
 ROOT = Path(__file__).parent.parent.parent
 PAGES = sorted([*(ROOT / "docs").glob("*.md"), ROOT / "README.md"])
@@ -76,6 +77,7 @@ def test_make_targets_exist() -> None:
 
 def test_the_reference_is_that_of_the_code() -> None:
     assert (ROOT / "docs" / "configuration.md").read_text() == reference(), "run `make docs`"
+    assert (ROOT / "docs" / "metrics.md").read_text() == metrics_reference(), "run `make docs`"
 
 
 def test_the_lines_that_disable_the_plugin_are_everywhere_the_same() -> None:

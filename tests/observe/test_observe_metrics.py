@@ -226,3 +226,13 @@ async def test_undo_steps_that_fail_are_counted_by_operation(metrics):
     finally:
         end()
     assert value(metrics, "cri_shim_rollback_leftovers_total", operation="RunPodSandbox") == 1
+
+
+def test_rounds_of_the_janitor_are_counted_by_kind_and_what_remains_is_of_the_last(metrics):
+    metrics.upkeep.janitor_round(removed=["lease", "lease"], failed=["snapshot"], reported=["record"])
+    metrics.upkeep.janitor_round(removed=["snapshot"], failed=[], reported=["record"])
+    assert value(metrics, "cri_shim_janitor_found_total", kind="snapshot") == 2
+    assert value(metrics, "cri_shim_janitor_removed_total", kind="lease") == 2
+    assert value(metrics, "cri_shim_janitor_remaining", kind="record", outcome="reported") == 1
+    assert value(metrics, "cri_shim_janitor_remaining", kind="snapshot", outcome="failed") is None
+    assert value(metrics, "cri_shim_janitor_last_round_timestamp_seconds") > 1e9

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import structlog
 
+from cri.observe.stages import operation
 from cri.sandbox.janitor.examining import examined
 from cri.sandbox.janitor.finding import leftovers
 from cri.sandbox.janitor.observing import observe
@@ -16,7 +17,7 @@ from cri.sandbox.janitor.removal import remove_leftovers
 from cri.sandbox.janitor.values import Leftover, Remedy
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
     from cri.sandbox.engine import PodEngine
     from cri.sandbox.observer import Observer
@@ -52,6 +53,8 @@ class Janitor:
         """The latest round."""
         self.rounds = 0
         """How many there have been."""
+        self.on_round: Callable[[Round], None] = lambda _round: None
+        """Called after each round."""
 
     def note_failed_undo(self, operation: str, step: str, error: BaseException) -> None:
         """Go round soon: an undo step failed. Made for `cri.concurrency.undo.watch_leftovers`."""
@@ -67,12 +70,17 @@ class Janitor:
     async def sweep(self) -> Round:
         """Find and remove. Raises like `look`."""
         async with self._turn:
-            found = await self.look()
-            failed = await remove_leftovers(self._pods, found)
-            removable = [each for each in found if each.remedy is Remedy.REMOVE]
-            self.rounds += 1
-            self.last = Round(found, tuple(each for each in removable if each not in failed), failed)
-            return self.last
+            with operation("Janitor"):
+                return await self._round()
+
+    async def _round(self) -> Round:
+        found = await self.look()
+        failed = await remove_leftovers(self._pods, found)
+        removable = [each for each in found if each.remedy is Remedy.REMOVE]
+        self.rounds += 1
+        self.last = Round(found, tuple(each for each in removable if each not in failed), failed)
+        self.on_round(self.last)
+        return self.last
 
     async def run(self) -> None:
         """Go round for ever; made for `Supervisor.keep`."""
