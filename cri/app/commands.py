@@ -26,6 +26,11 @@ _ELSEWHERE = {
         "Compare what server, containerd, kernel and disk say of each pod.",
     ),
     "config": ("cri.app.config.commands", "group", "Print, check and migrate configuration files."),
+    "contained": (
+        "cri.app.contained.commands",
+        "group",
+        "Have containerd keep this server running in a container.",
+    ),
     "df": ("cri.app.housekeeping.commands", "df", "Show what takes the disk."),
     "doctor": ("cri.app.doctor.commands", "command", "Look at this node and say what pods would miss."),
     "gc": ("cri.app.housekeeping.commands", "gc", "Remove what nobody owns any more."),

@@ -145,11 +145,11 @@ def mount_table(pid: int | str = "self") -> list[MountInfo]:
         return [_parse(line) for line in table]
 
 
-def mount_of(path: Path) -> MountInfo:
-    """The mount that `path` lies on, symbolic links followed."""
+def mount_of(path: Path, pid: int | str = "self") -> MountInfo:
+    """The mount of a process that `path` lies on, symbolic links followed as they are here."""
     real = os.path.realpath(path)
     best: MountInfo | None = None
-    for entry in mount_table():
+    for entry in mount_table(pid):
         point = entry.mount_point
         if real != point and not real.startswith(point.rstrip("/") + "/"):
             continue
