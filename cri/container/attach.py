@@ -16,7 +16,7 @@ import structlog
 
 from api.containerd import errors as containerd_errors
 from cri.container.fifo_streams import FifoWriter
-from cri.container.start import stdin_of
+from cri.container.fifos import stdin_of
 from cri.errors import NotFound, Unavailable
 from cri.linux import fifo
 

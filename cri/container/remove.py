@@ -15,6 +15,7 @@ import structlog
 
 from api.containerd import errors as containerd_errors
 from cri.concurrency.threads import finished_in_thread
+from cri.container.fifos import close_output
 from cri.container.stop import stop_container
 from cri.container.task_deletion import end_task
 from cri.observe.stages import stage
@@ -50,7 +51,7 @@ async def remove_container(engine: Engine, container: Container) -> None:
 async def _remove(engine: Engine, container: Container) -> None:
     with stage("task-delete"):
         await _await_task_deletion(engine, container)
-    await engine.keeper.release(container.id)
+    await close_output(engine, container)
     with stage("snapshot"):
         try:
             await engine.client.snapshots(container.snapshotter).remove(container.id)

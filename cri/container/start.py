@@ -10,10 +10,8 @@ leaves the container EXITED with code 128 and reason StartError; kubelet then re
 from __future__ import annotations
 
 import asyncio
-import os
 import time
 from dataclasses import replace
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import structlog
@@ -22,26 +20,25 @@ from api.containerd import Mount, TypedValue
 from api.containerd import errors as containerd_errors
 from api.wire import criv1
 from cri.concurrency.supervision import shielded
-from cri.concurrency.threads import finished_in_thread
 from cri.concurrency.together import together
 from cri.container.exit import store_in_the_end
+from cri.container.fifos import close_output, open_output, stdin_of, streams_of
 from cri.container.id_mapping import root_mounts, task_options
 from cri.container.pod_shim import met_its_end, shim_settled
 from cri.container.records import store_status
 from cri.container.task_deletion import end_task
 from cri.errors import CriError, FailedPrecondition
-from cri.linux import fifo
 from cri.linux.cgroups import OomCounter
-from cri.linux.files import make_directories_below
-from cri.logs.client import Followed
 from cri.observe.stages import stage
 from cri.state.changes import ChangeKind
 from cri.state.container_status import CRI_STATES, Phase
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from pathlib import Path
 
     from cri.container.engine import Engine
+    from cri.logs.client import Followed
     from cri.state.container import Container
 
 log = structlog.get_logger(__name__)
@@ -67,37 +64,6 @@ async def start_container(engine: Engine, container: Container) -> None:
             raise
 
 
-def streams_of(engine: Engine, container: Container) -> Followed:
-    """The FIFOs of a container's output and the log they end up in."""
-    directory = engine.paths.container_state(container.id) / "io"
-    terminal = container.config.tty
-    return Followed(
-        container_id=container.id,
-        stdout=directory / "stdout",
-        stderr=None if terminal else directory / "stderr",
-        log_path=Path(container.record.log_path) if container.record.log_path else None,
-        log_directory=_log_directory(engine, container),
-        terminal=terminal,
-        max_line=engine.settings.max_container_log_line_size,
-        rate_limit=engine.settings.container_log_rate_limit,
-        rotate_bytes=engine.settings.container_log_rotate_size,
-    )
-
-
-def _log_directory(engine: Engine, container: Container) -> Path | None:
-    """The pod's, for a log below it; a container that was taken over has its log wherever it was."""
-    sandbox = engine.node.sandboxes.find(container.record.sandbox_id)
-    if sandbox is None or not sandbox.config.log_directory:
-        return None
-    directory = Path(os.path.normpath(sandbox.config.log_directory))
-    return directory if Path(container.record.log_path).is_relative_to(directory) else None
-
-
-def stdin_of(engine: Engine, container: Container) -> Path | None:
-    """The FIFO of a container's standard input, None where the request asked for none."""
-    return engine.paths.container_state(container.id) / "io" / "stdin" if container.config.stdin else None
-
-
 def _check_startable(engine: Engine, container: Container) -> None:
     if container.removing:
         raise FailedPrecondition(f"{container} is being removed")
@@ -119,7 +85,7 @@ async def _start(engine: Engine, container: Container) -> None:
     with stage("io"):
         mounts, _ = await together(
             engine.client.snapshots(container.snapshotter).mounts(container.id),
-            _open_streams(engine, followed, stdin),
+            open_output(engine, followed, stdin),
         )
     with stage("shim"):
         await shim_settled(engine, sandbox)
@@ -190,27 +156,6 @@ async def _create_task(
     )
 
 
-async def _open_streams(engine: Engine, followed: Followed, stdin: Path | None) -> None:
-    paths = [path for path in (followed.stdout, followed.stderr, stdin) if path is not None]
-    await finished_in_thread(_prepare, paths, followed)
-    await engine.keeper.follow(followed)
-
-
-def _prepare(fifos: Sequence[Path], followed: Followed) -> None:
-    fifos[0].parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-    for path in fifos:
-        fifo.make(path)
-    if followed.log_path is not None:
-        top = followed.log_directory or followed.log_path.parent
-        try:
-            top.mkdir(parents=True, exist_ok=True, mode=0o755)
-            make_directories_below(top, followed.log_path.parent.relative_to(top), 0o755)
-        except OSError as error:
-            raise FailedPrecondition(
-                f"log_path {followed.log_path}: its directory cannot be made without following links: {error.strerror}"
-            ) from error
-
-
 async def _fail(engine: Engine, container: Container, error: BaseException) -> None:
     """Undo what the start did and leave the container EXITED with the reason that kubelet shows."""
     message = failure_message(error)
@@ -238,7 +183,7 @@ async def _end(engine: Engine, container: Container) -> None:
     A shim that is still making the process waits for a reader of its output, and with it all calls for the pod.
     """
     await end_task(engine, container)
-    await engine.keeper.release(container.id)
+    await close_output(engine, container)
 
 
 async def _settle_in_the_end(engine: Engine, container: Container) -> None:

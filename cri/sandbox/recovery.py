@@ -16,8 +16,8 @@ from api.containerd import errors as containerd_errors
 from cri.concurrency.threads import finished_in_thread
 from cri.concurrency.together import all_of, together
 from cri.container.exec_fifos import abandoned_execs
+from cri.container.fifos import streams_of
 from cri.container.id_mapping import release_layers
-from cri.container.start import streams_of
 from cri.errors import CriError
 from cri.linux.boot import boot_id
 from cri.linux.cgroups import OomCounter
@@ -200,6 +200,14 @@ def _restore_container(engine: Engine, found: RecoveredContainer) -> Container:
     if container.status.phase is Phase.CREATED and not found.unanswered:
         container.task_deleted.set()
     engine.node.add_container(container)
+    if found.changed:
+        log.info(
+            "what became of the container is learnt now",
+            container=container.id,
+            phase=found.status.phase.value,
+            exit_code=found.status.exit_code,
+            reason=found.status.reason,
+        )
     if found.changed and found.status.phase is Phase.EXITED:  # nobody was there to tell it when it happened
         engine.node.changes.container(ChangeKind.STOPPED, container)
     return container

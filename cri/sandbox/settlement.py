@@ -24,9 +24,9 @@ from api.containerd import errors as containerd_errors
 from cri.concurrency.threads import finished_in_thread
 from cri.container.exec_fifos import remove_exec_fifos
 from cri.container.exit import record_exit, record_loss
+from cri.container.fifos import close_output, streams_of
 from cri.container.records import store_status
 from cri.container.remove import remove_container
-from cri.container.start import streams_of
 from cri.container.task_deletion import delete_task as delete_container_task
 from cri.container.task_deletion import end_task
 from cri.errors import CriError
@@ -140,7 +140,7 @@ class Settlement:
     async def _end(self, container: Container) -> None:
         await self._follow(container)
         await end_task(self._engine, container)
-        await self._engine.keeper.release(container.id)
+        await close_output(self._engine, container)
 
     async def _follow(self, container: Container) -> None:
         """Have its output read: a shim that is still making the process waits for a reader, and answers nobody."""

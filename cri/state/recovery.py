@@ -5,6 +5,7 @@
     created                    none                    created, as it was; half-made if its snapshot is not there either
     created or running         running                 running: it never noticed
     created or running         created                 the start was cut off: StartError, task to be deleted
+    created                    stopped by SIGKILL      the start was cut off: containerd kills what it undoes
     created or running         stopped                 exited with the task's code and time, which are recorded now
     running                    none                    lost: exited with 255, Unknown (a reboot, or a removed task)
     created or running         unknown                 as recorded; its shim did not answer in time and is asked again
@@ -253,6 +254,10 @@ def _open(unanswered: bool, status: ContainerStatus) -> bool:  # noqa: FBT001
     return unanswered and status.phase is not Phase.EXITED
 
 
+def _undone(task: Process) -> bool:
+    return task.status is ProcessStatus.STOPPED and task.exit_status == SIGKILL_STATUS
+
+
 def _status(stored: ContainerStatus, task: Process | None, now: int, *, oom_killed: bool) -> ContainerStatus:
     if stored.phase is Phase.EXITED or (task is not None and task.status is ProcessStatus.UNKNOWN):
         return stored
@@ -264,6 +269,8 @@ def _status(stored: ContainerStatus, task: Process | None, now: int, *, oom_kill
         if stored.phase is Phase.CREATED:
             return stored.starting().running(task.pid, now)
         return replace(stored, phase=Phase.RUNNING, pid=task.pid)
+    if stored.phase is Phase.CREATED and _undone(task) and not oom_killed:
+        return stored.starting().start_failed(now, CUT_OFF)
     if task.status is ProcessStatus.STOPPED:
         begun = (
             stored.starting().running(task.pid, stored.created_at)

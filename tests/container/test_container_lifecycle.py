@@ -328,6 +328,8 @@ async def test_the_log_is_held_open_until_a_failed_start_has_been_undone(node: D
     deleting.release()
     with contextlib.suppress(ContainerdError):
         await start
+    outputs = node.pods.engine.paths.container_state(container) / "io"
+    assert not outputs.exists(), "a shim that comes late finds no FIFO to wait at"
     await node.settled()
     assert container not in node.keeper.followed
     assert not node.containerd.leftovers().tasks[1:], "of the container nothing is left"

@@ -104,6 +104,13 @@ def test_a_start_that_was_cut_off_failed(stored):
     assert (found.status.exit_code, found.status.started_at) == (128, 0)
 
 
+def test_a_start_that_containerd_has_undone_failed():
+    """Whether its program ever ran nobody can tell; the server that asked for it was killed meanwhile."""
+    killed = replace(task(ProcessStatus.STOPPED), exit_status=137)
+    assert recovered(CREATED, killed).status.reason == "StartError"
+    assert recovered(RUNNING, killed).status.exit_code == 137, "this one ran"
+
+
 def test_what_had_ended_stays_as_recorded():
     found = recovered(EXITED, task(ProcessStatus.STOPPED))
     assert (found.status, found.changed, found.stale_task) == (EXITED, False, True)

@@ -33,7 +33,7 @@ from cri.state.recovery import ALIVE, Observed, RecoveredContainer, RecoveredSan
 
 RUNS = 2000 if "CI" in os.environ else 200
 STEPS = 12
-CODES = st.integers(0, 255)
+CODES = st.one_of(st.just(137), st.integers(0, 255))
 TIMES = st.integers(1, 10**6)
 
 
@@ -335,6 +335,8 @@ def check_container(world: World, found: RecoveredContainer) -> None:
         assert (status.phase, status.pid, found.stale_task) == (Phase.RUNNING, held.pid, False)
     elif task.status is ProcessStatus.CREATED:
         assert (status.phase, status.reason, found.stale_task) == (Phase.EXITED, "StartError", True)
+    elif held.stored.phase is Phase.CREATED and task.exit_status == 137:
+        assert (status.reason, found.stale_task) == ("StartError", True), "containerd kills what it undoes"
     else:
         assert held.ended is not None
         assert (status.phase, status.exit_code, found.stale_task) == (Phase.EXITED, held.ended[0], True)
