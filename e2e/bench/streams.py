@@ -28,6 +28,8 @@ FRAME_BYTES = 32 << 10
 """What Go's clients put into a frame."""
 SEND_BYTES = 8 * FRAME_BYTES
 BLOCK_BYTES = 1 << 20
+DD_BLOCKS = "bs=64k iflag=fullblock"
+"""The programs in the pod must not be what is measured: busybox's head reads and writes a kilobyte at a time."""
 PATIENCE_SECONDS = 300.0
 
 
@@ -43,7 +45,8 @@ async def prepare(contender: Contender, megabytes: int) -> Stage:
     """Run the pod: one port sends for ever, the other answers when it has received what `throughput` sends."""
     pod = await contender.pod()
     count = _whole_sends(megabytes) * SEND_BYTES
-    receive = f"head -c {count} | wc -c"  # not to the end: not every server passes on the client's half-close
+    # Not to the end: not every server passes on the client's half-close.
+    receive = f"dd of=/dev/null {DD_BLOCKS},count_bytes count={count} 2>&1"
     serve = f"nc -ll -p {DOWN_PORT} -e cat /dev/zero & exec nc -ll -p {UP_PORT} -e sh -c '{receive}'"
     container = await pod.run(command=["sh", "-c", serve])
     for port in (DOWN_PORT, UP_PORT):
@@ -60,9 +63,11 @@ async def prepare(contender: Contender, megabytes: int) -> Stage:
 async def throughput(contender: Contender, stage: Stage, megabytes: int) -> None:
     """Carry so much in each of the four ways."""
     count = _whole_sends(megabytes) * SEND_BYTES
-    out = await _exec(stage.container, ["head", "-c", str(count), "/dev/zero"], stdin=False)
+    produce = f"dd if=/dev/zero {DD_BLOCKS},count_bytes count={count} 2>/dev/null"
+    out = await _exec(stage.container, ["sh", "-c", produce], stdin=False)
     await _measure(contender, op.EXEC_STDOUT, megabytes, lambda: exec_output(out, count))
-    into = await _exec(stage.container, ["wc", "-c"], stdin=True)
+    # The echo is for containerd's plugin, which resets a connection whose command closes an output that stayed empty.
+    into = await _exec(stage.container, ["sh", "-c", "cat >/dev/null; echo"], stdin=True)
     await _measure(contender, op.EXEC_STDIN, megabytes, lambda: exec_input(into, count))
     down = await _forward(stage.pod)
     await _measure(contender, op.FORWARD_DOWN, megabytes, lambda: forward_down(down, count))
@@ -109,7 +114,7 @@ def exec_output(url: str, count: int) -> None:
 
 
 def exec_input(url: str, count: int) -> None:
-    """Send `count` bytes to a command that counts them, and wait for its status."""
+    """Send `count` bytes to a command that reads to the end, and wait for its status."""
     kinds = ("error", "stdin", "stdout")
     with _streams(url, "v4.channel.k8s.io", [{"streamtype": kind} for kind in kinds]) as client:
         _send(client, 3, count)
@@ -123,7 +128,7 @@ def forward_down(url: str, count: int) -> None:
 
 
 def forward_up(url: str, count: int) -> None:
-    """Send `count` bytes to a port that counts them, and wait for its answer."""
+    """Send `count` bytes to a port that reads so many, and wait for its answer."""
     with _pair(url, UP_PORT) as client:
         _send(client, 3, count)
         _receive(client, lambda totals: totals.get(3, 0) > 0)
