@@ -10,7 +10,9 @@ import pytest
 import pytest_asyncio
 
 from api.wire import criv1
+from cri.linux.cgroups import controllers
 from e2e.harness.cgroup import cgroup_version, control_value, process_of
+from e2e.harness.configured import configured
 from e2e.harness.cri import refused
 from e2e.harness.node import remove_cgroups
 
@@ -25,6 +27,7 @@ MEMORY_LIMIT = ("memory", "memory.limit_in_bytes", "memory.max")
 SHARES_OR_WEIGHT = ("cpu", "cpu.shares", "cpu.weight")
 SWAP_LIMIT = ("memory", "memory.memsw.limit_in_bytes", "memory.swap.max")
 QUOTA = ("cpu", "cpu.cfs_quota_us", "cpu.max")
+HUGE_PAGES = ("hugetlb", "hugetlb.2MB.limit_in_bytes", "hugetlb.2MB.max")
 CPUS = ("cpuset", "cpuset.cpus", "cpuset.cpus")
 
 pytestmark = pytest.mark.cri_shim_only
@@ -122,6 +125,26 @@ def accounts_swap(process: int) -> bool:
         return bool(control_value(process, *SWAP_LIMIT))
     except FileNotFoundError:
         return False
+
+
+async def test_huge_pages_are_limited_or_refused(workloads: Workloads, node: Node) -> None:
+    keys = "disable_hugetlb_controller = false\ntolerate_missing_hugetlb_controller = false\n"
+    limits = criv1.LinuxContainerResources(
+        hugepage_limits=[criv1.HugepageLimit(page_size="2MB", limit=4 * MIB)]
+    )
+    async with configured(node, keys=keys):
+        pod = await workloads.pod()
+        if "hugetlb" in controllers():
+            process = await process_of(await pod.sleeper("limited", resources=limits))
+            assert control_value(process, *HUGE_PAGES) == str(4 * MIB)
+            limits.hugepage_limits[0].page_size = "3MB"
+        async with refused(grpc.StatusCode.INVALID_ARGUMENT) as error:
+            await pod.create(resources=limits)
+        assert "hugepage_limits" in str(error[0].details())
+        await workloads.remove()
+    pod = await workloads.pod()
+    limits.hugepage_limits[0].page_size = "2MB"
+    await pod.sleeper(resources=limits)
 
 
 @pytest.mark.parametrize(
