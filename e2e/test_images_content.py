@@ -1,9 +1,10 @@
-"""What images are made of and who brings it: kinds of layers, platforms, remote snapshotters, silence."""
+"""What images are made of: every kind of layer, shared, foreign, not as promised, or slow to come."""
 
 from __future__ import annotations
 
 import asyncio
 import json
+from collections import Counter
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -11,7 +12,6 @@ import grpc
 import pytest
 from aiohttp import web
 
-from api.containerd import Client
 from api.wire import criv1
 from cri.app.built_image import (
     Blob,
@@ -28,15 +28,12 @@ from cri.app.built_image import (
 from cri.app.host_images import busybox_entries, host_architecture, host_busybox
 from e2e.harness.catalogue import layered, scratch
 from e2e.harness.configured import configured
-from e2e.harness.image_service import known, listed, pull, remove
-from e2e.harness.leftovers import collect_garbage
+from e2e.harness.eventually import eventually
+from e2e.harness.image_service import known, pull
 from e2e.harness.push import push
-from e2e.harness.remote_snapshotter import NAME, remote_snapshotter
-from e2e.harness.scripted_registry import demand_password, scripted_registry
+from e2e.harness.scripted_registry import Stall, demand_password, scripted_registry
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from e2e.harness.node import Node
     from e2e.harness.scripted_registry import ScriptedRegistry
     from e2e.harness.workload import Workloads
@@ -171,68 +168,67 @@ async def test_silence_ends_a_pull_and_unpacking_is_no_silence(
         assert await pull(node.cri, f"{node.registry.host}/t/large:1") == large.config.digest
 
 
-async def test_one_tag_is_an_image_for_each_platform(node: Node) -> None:
-    ours, other = layered(1, 1000, seed=33), scratch(b"emulated", "s390x")
-    await push(node.registry, "t/platforms", "1", index_of([other, ours]))
-    tag = f"{node.registry.host}/t/platforms:1"
-
-    async def status(handler: str) -> str:
-        spec = criv1.ImageSpec(image=tag, runtime_handler=handler)
-        return (await node.cri.image.ImageStatus(criv1.ImageStatusRequest(image=spec))).image.id
-
-    tables = '[containerd.runtimes.emulated]\nplatform = "linux/s390x"\n'
-    async with configured(node, tables=tables):
-        assert await pull(node.cri, tag) == ours.config.digest
-        assert await status("emulated") == "", "it is not here for that handler"
-        spec = criv1.ImageSpec(image=tag, runtime_handler="emulated")
-        answer = await node.cri.image.PullImage(criv1.PullImageRequest(image=spec))
-        assert answer.image_ref == other.config.digest
-        assert (await status(""), await status("emulated")) == (ours.config.digest, other.config.digest)
-        assert {image.id for image in await listed(node.cri, tag)} == {
-            ours.config.digest,
-            other.config.digest,
-        }
-        await remove(node.cri, ours.config.digest)
-        assert (await status(""), await status("emulated")) == ("", other.config.digest)
-        await remove(node.cri, tag)
-        assert await known(node.cri, other.config.digest) is None
-
-
-async def test_a_remote_snapshotter_has_layers_that_nobody_fetches(
-    node: Node, scripted: ScriptedRegistry, workloads: Workloads, tmp_path: Path
+async def test_equal_layers_of_two_pulls_at_once_are_fetched_once(
+    node: Node, scripted: ScriptedRegistry
 ) -> None:
-    top = layer_of([Entry("top", b"fetched\n", mode=0o644)])
-    middle = layer_of([Entry("middle", b"known\n", mode=0o644)], 0)
-    image = image_of([BASE, middle, top], Settings(command=("sh",)), host_architecture())
-    reference = scripted.hold("t/lazy", "1", image)
-    tables = f'[containerd.runtimes.lazy]\nsnapshotter = "{NAME}"\n'
-    keys = "disable_snapshot_annotations = false\n"
-    async with (
-        remote_snapshotter(node, tmp_path / "remote") as remote,
-        configured(node, tables=tables, containerd_keys=keys),
-    ):
-        plain = layer_of(busybox_entries(host_busybox()), 0).blob.content
-        remote.layers = {BASE.blob.digest: plain, middle.blob.digest: middle.blob.content}
-        spec = criv1.ImageSpec(image=reference, runtime_handler="lazy")
-        answer = await node.cri.image.PullImage(criv1.PullImageRequest(image=spec))
-        assert answer.image_ref == image.config.digest
-        fetched = [layer for layer in image.layers if scripted.asked_for(layer.blob.digest)]
-        assert fetched == [top], "AlreadyExists means that a layer need not be fetched"
-        labels = remote.asked[0]
-        prefix = "containerd.io/snapshot/cri."
-        assert labels[f"{prefix}image-ref"] == reference
-        assert labels[f"{prefix}manifest-digest"] == image.manifest.digest
-        assert labels[f"{prefix}layer-digest"] == BASE.blob.digest
-        assert labels[f"{prefix}image-layers"] == ",".join(layer.blob.digest for layer in image.layers)
-        async with Client(node.containerd.address) as client:
-            names = [info.name for info in await client.snapshots(NAME).list()]
-        assert len(names) == 3
-        pod = await workloads.pod(runtime_handler="lazy")
-        container = await pod.sleeper(image=reference)
-        assert await container.output_of("cat /middle /top") == "known\nfetched"
-        await workloads.remove()
-        await remove(node.cri, reference)
-        await remove(node.cri, node.settings.sandbox_image)
-        await collect_garbage(node.containerd.address)
-        assert remote.names == [], "snapshots go with their images"
-    await pull(node.cri, node.settings.sandbox_image)
+    common = layered(2, 500_000, seed=34).layers
+    tops = [layer_of([Entry("own", name, mode=0o644)]) for name in (b"one", b"two")]
+    images = [image_of([*common, top], Settings(), host_architecture()) for top in tops]
+    references = [scripted.hold(f"t/sharing-{number}", "1", image) for number, image in enumerate(images)]
+    stall = Stall(common[0].blob.digest)
+    scripted.faults.append(stall)
+
+    async def tops_asked_for() -> int:
+        return sum(scripted.asked_for(top.blob.digest) for top in tops)
+
+    async with asyncio.TaskGroup() as group:
+        pulls = [group.create_task(pull(node.cri, reference)) for reference in references]
+        await eventually(tops_asked_for, lambda asked: asked == 2, "both pulls are under way")
+        stall.release.set()
+    assert [done.result() for done in pulls] == [image.config.digest for image in images]
+    for layer in common:
+        assert scripted.asked_for(layer.blob.digest) == 1
+    later = image_of(
+        [*common, layer_of([Entry("own", b"three", mode=0o644)])], Settings(), host_architecture()
+    )
+    await pull(node.cri, scripted.hold("t/sharing-later", "1", later))
+    for layer in common:
+        assert scripted.asked_for(layer.blob.digest) == 1, "what containerd has is not fetched"
+
+
+async def test_downloads_are_limited_by_pull_and_by_node(node: Node, scripted: ScriptedRegistry) -> None:
+    images = {f"t/limited-{seed}": layered(5, 1000, seed=seed) for seed in (35, 36)}
+    references = [scripted.hold(name, "1", image) for name, image in images.items()]
+    configs = {image.config.digest for image in images.values()}
+    under_way: Counter[str] = Counter()
+    most: Counter[str] = Counter()
+
+    async def count(request: web.Request) -> web.StreamResponse | None:
+        repository, _, digest = request.path.removeprefix("/v2/").partition("/blobs/")
+        if not digest or digest in configs:
+            return None
+        for what in (repository, "node"):
+            under_way[what] += 1
+            most[what] = max(most[what], under_way[what])
+        await asyncio.sleep(0.1)  # the time in which more could come
+        for what in (repository, "node"):
+            under_way[what] -= 1
+        return None
+
+    scripted.faults.append(count)
+    async with configured(node, keys="max_concurrent_downloads = 2\nnode_concurrent_downloads = 3\n"):
+        await asyncio.gather(*(pull(node.cri, reference) for reference in references))
+    assert most == {"node": 3, **dict.fromkeys(images, 2)}
+
+
+async def test_a_layer_must_be_what_the_config_says(node: Node, scripted: ScriptedRegistry) -> None:
+    layer = layer_of([Entry("file", b"content", mode=0o644)])
+    promised = "sha256:" + "1" * 64
+    reference = scripted.hold(
+        "t/other", "1", image_of([Layer(layer.blob, promised)], Settings(), host_architecture())
+    )
+    with pytest.raises(grpc.aio.AioRpcError) as refused:
+        await pull(node.cri, reference)
+    assert refused.value.code() is grpc.StatusCode.FAILED_PRECONDITION
+    assert f"unpacks to {layer.diff_id}, the image's config says {promised}" in str(refused.value.details())
+    assert await known(node.cri, reference) is None
