@@ -25,4 +25,7 @@ async def look_for_leaks(node: Node, before: Holdings, figures: Figures) -> None
     reserved = node.containerd.layout.reservations.glob("*/*.*.*.*")
     figures.leaks += [f"address {path.name} is still reserved" for path in reserved]
     directories = node.server.directories
-    figures.leaks += await lasting_leftovers(before, node.containerd, directories, node.cgroup_parent)
+    left = await lasting_leftovers(before, node.containerd, directories, node.cgroup_parent)
+    of_bundles = f"FIFO: {node.containerd.layout.bundles}/"
+    figures.empty_bundles = sum(each.startswith(of_bundles) for each in left)
+    figures.leaks += [each for each in left if not each.startswith(of_bundles)]
