@@ -42,6 +42,7 @@ class Link(Generic[E]):
         self._first = first
         self.gone = asyncio.Event()
         """The client has left or broken its protocol."""
+        transport.on_lost = self.gone.set
 
     async def events(self) -> AsyncIterator[E]:
         """What the client does, until it is gone."""

@@ -9,6 +9,7 @@ REQUEST_SECONDS, afterwards it may be silent for `stream_idle_timeout`.
 from __future__ import annotations
 
 import asyncio
+import math
 from typing import TYPE_CHECKING, Final
 
 import structlog
@@ -52,6 +53,8 @@ if TYPE_CHECKING:
 log = structlog.get_logger(__name__)
 
 REQUEST_SECONDS: Final = 10.0
+LOOK_SECONDS: Final = 15.0
+"""How often it is looked whether a client that is not being read from is still there."""
 PATHS: Final[dict[str, type[Call]]] = {"exec": ExecCall, "attach": AttachCall, "portforward": PortForwardCall}
 _PATH_OF: Final = {kind: path for path, kind in PATHS.items()}
 
@@ -185,16 +188,16 @@ class StreamServer:
         return promise.call
 
     async def _watch(self, transport: Transport) -> None:
-        """End a connection on which nothing moves."""
-        limit = self._settings.stream_idle_timeout
+        """End a connection on which nothing moves, or whose client has left with its input unread."""
+        limit = self._settings.stream_idle_timeout or math.inf
         loop = asyncio.get_running_loop()
-        while limit:
+        while True:
             silent = loop.time() - transport.last_activity
-            if silent >= limit:
-                log.info("stream was idle for too long", client=transport.peer, limit=limit)
+            if silent >= limit or transport.deserted:
+                log.info("stream was idle for too long, or deserted", client=transport.peer, idle=silent)
                 transport.abort()
                 return
-            await asyncio.sleep(limit - silent)
+            await asyncio.sleep(min(limit - silent, LOOK_SECONDS))
 
 
 async def _request(transport: Transport, handshake: Handshake) -> UpgradeRequest | None:

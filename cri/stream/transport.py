@@ -15,13 +15,15 @@ import socket
 from typing import TYPE_CHECKING, Final, cast
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable
 
 MOST_WAITING_BYTES: Final = 256 << 10
 """Received and not asked for yet."""
 MOST_UNSENT_BYTES: Final = 256 << 10
 LINGER_SECONDS: Final = 5.0
 KEEPALIVE_SECONDS: Final = 15
+_ESTABLISHED: Final = 1
+"""The state TCP_ESTABLISHED in the first byte of TCP_INFO (tcp(7))."""
 
 
 class Transport(asyncio.Protocol):
@@ -40,6 +42,8 @@ class Transport(asyncio.Protocol):
         self._paused = False
         self.last_activity = self._loop.time()
         """When bytes last moved in either direction, by the loop's clock."""
+        self.on_lost: Callable[[], None] | None = None
+        """Called once when the connection is gone for both directions, whoever waits for what."""
 
     @property
     def lost(self) -> bool:
@@ -50,6 +54,17 @@ class Transport(asyncio.Protocol):
     def peer(self) -> str:
         """The peer's address, for logs."""
         return "gone" if self._transport is None else str(self._transport.get_extra_info("peername"))
+
+    @property
+    def deserted(self) -> bool:
+        """Whether the peer has left behind bytes that nobody asks for.
+
+        While reading is paused, for a process that does not read its input, the loop does not hear of the peer's end.
+        """
+        if not self._paused or self._transport is None:
+            return False
+        raw = self._transport.get_extra_info("socket")
+        return bool(raw.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 1)[0] != _ESTABLISHED)
 
     async def receive(self) -> bytes:
         """The next block, empty at the end of what the peer sends and when the connection is lost."""
@@ -151,6 +166,8 @@ class Transport(asyncio.Protocol):
         self._lost.set()
         self._arrived.set()
         self._writable.set()
+        if self.on_lost is not None:
+            self.on_lost()
 
     def pause_writing(self) -> None:
         """Too much is unsent."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import hashlib
 import json
 
@@ -12,7 +13,7 @@ from cri.errors import FailedPrecondition
 from cri.stream.endpoints import ExecCall, Streams, TerminalSize
 from cri.stream.server import StreamServer
 from tests.double.containerd import until
-from tests.stream.stream_clients import SocketClient, SpdyClient
+from tests.stream.stream_clients import SocketClient, SpdyClient, abandon
 from tests.stream.stream_fakes import FakeProcess, fake_exec
 
 ALL = Streams(stdin=True, stdout=True, stderr=True)
@@ -114,6 +115,30 @@ async def test_a_vanished_client_ends_its_process(server: StreamServer):
             await processes[0].removed.wait()
     assert processes[0].abandoned.is_set()
     assert processes[0].stdin_ended == 1
+
+
+async def test_a_client_that_vanishes_behind_input_that_nobody_reads_ends_its_process(
+    server: StreamServer, monkeypatch: pytest.MonkeyPatch
+):
+    """Nothing is read from such a client any more, so its end has to be looked for."""
+    monkeypatch.setattr("cri.stream.server.LOOK_SECONDS", 0.05)
+
+    async def deaf(process: FakeProcess) -> int:
+        await process.abandoned.wait()
+        return 137
+
+    call, processes = fake_exec(deaf, ALL)
+    async with SpdyClient.connect(server.url(call)) as client:
+        streams = await open_all(client)
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(0.5):
+                while True:  # as Kubernetes' clients, which heed no window
+                    client.session._peer_counts = False
+                    await client.send(streams["stdin"], bytes(1 << 20))
+        abandon(client._writer)
+        async with asyncio.timeout(5):
+            await processes[0].removed.wait()
+    assert processes[0].abandoned.is_set()
 
 
 async def test_a_client_that_opens_too_few_streams_starts_nothing(
