@@ -52,6 +52,7 @@ async def _able(handler: Handler, client: Client, host: HostFacts, remapping: fr
         handler.spec,
         recursive_read_only_mounts=recursive_read_only_mounts(features, host),
         user_namespaces=user_namespaces(features, host, snapshots_map_ids=ids is not SnapshotIds.FIXED),
+        network_devices=features.network_devices,
     )
     log.debug(
         "runtime handler",

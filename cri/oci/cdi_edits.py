@@ -12,15 +12,22 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
     from cri.oci import spec as oci
-    from cri.oci.cdi_spec import BindMount, ContainerEdits, DeviceNode, Hook, IntelRdt
+    from cri.oci.cdi_spec import BindMount, ContainerEdits, DeviceNode, Hook, IntelRdt, NetDevice
     from cri.oci.devices import HostDevice
+    from cri.oci.handler import RuntimeHandler
 
 
-def apply_edits(spec: oci.Spec, edits: Iterable[ContainerEdits], nodes: Mapping[str, HostDevice]) -> None:
+def apply_edits(
+    spec: oci.Spec,
+    edits: Iterable[ContainerEdits],
+    nodes: Mapping[str, HostDevice],
+    handler: RuntimeHandler,
+) -> None:
     """Change `spec` by all `edits` in order; the last word on a device, mount or variable counts.
 
     `nodes` are the host's device nodes by path, for edits that leave type or numbers out. Raises
-    InvalidArgument when a device node is neither described nor there.
+    InvalidArgument when a device node is neither described nor there, and for interfaces where the handler's
+    runtime does not move any.
     """
     edited_mounts = False
     for edit in edits:
@@ -29,7 +36,7 @@ def apply_edits(spec: oci.Spec, edits: Iterable[ContainerEdits], nodes: Mapping[
         for node in edit.device_nodes:
             _add_device(spec, node, nodes)
         for device in edit.net_devices:
-            spec["linux"].setdefault("netDevices", {})[device.host_interface_name] = {"name": device.name}
+            _add_interface(spec, device, handler)
         for mount in edit.mounts:
             _add_mount(spec, mount)
             edited_mounts = True
@@ -57,6 +64,16 @@ def _add_device(spec: oci.Spec, node: DeviceNode, nodes: Mapping[str, HostDevice
             "access": node.permissions or "rwm",
         }
         linux["resources"].setdefault("devices", []).append(rule)
+
+
+def _add_interface(spec: oci.Spec, device: NetDevice, handler: RuntimeHandler) -> None:
+    if not handler.network_devices:
+        raise bad_value(
+            "CDI net device",
+            device.host_interface_name,
+            f"left out, since the runtime of runtime handler {handler.name!r} moves no interfaces",
+        )
+    spec["linux"].setdefault("netDevices", {})[device.host_interface_name] = {"name": device.name}
 
 
 def _device(node: DeviceNode, host: HostDevice | None, user: oci.User) -> oci.Device:

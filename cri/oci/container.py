@@ -117,7 +117,7 @@ def container_spec(inputs: ContainerSpecInputs) -> Spec:
     )
     _confine(spec, inputs)
     edits = requested_edits(inputs.config, inputs.cdi, inputs.settings)
-    apply_edits(spec, edits, inputs.cdi_nodes)
+    apply_edits(spec, edits, inputs.cdi_nodes, inputs.handler)
     return spec
 
 

@@ -34,3 +34,5 @@ class RuntimeHandler:
     #: Features of runtime and kernel, as the Status call reports them.
     recursive_read_only_mounts: bool = False
     user_namespaces: bool = False
+    #: Interfaces of the host can be moved into containers.
+    network_devices: bool = False

@@ -28,19 +28,22 @@ class RuntimeFeatures:
     """Mount option `rro` is known."""
     id_mapped_mounts: bool = False
     """`uidMappings` and `gidMappings` of mounts are honoured (runc 1.2)."""
+    network_devices: bool = False
+    """`netDevices` are honoured (runc 1.4)."""
 
 
-class _IdMap(msgspec.Struct):
+class _Extension(msgspec.Struct):
     enabled: bool | None = None
 
 
 class _MountExtensions(msgspec.Struct):
-    idmap: _IdMap | None = None
+    idmap: _Extension | None = None
 
 
 class _Linux(msgspec.Struct, rename="camel"):
     namespaces: list[str] = []
     mount_extensions: _MountExtensions | None = None
+    net_devices: _Extension | None = None
 
 
 class _Document(msgspec.Struct, rename="camel"):
@@ -53,10 +56,12 @@ def parse_features(document: bytes) -> RuntimeFeatures:
     found = msgspec.json.decode(document, type=_Document)
     linux = found.linux or _Linux()
     extensions = linux.mount_extensions or _MountExtensions()
-    id_map = extensions.idmap or _IdMap()
+    id_map = extensions.idmap or _Extension()
+    net_devices = linux.net_devices or _Extension()
     return RuntimeFeatures(
         recursive_read_only="rro" in found.mount_options,
         id_mapped_mounts=bool(id_map.enabled) and "user" in linux.namespaces,
+        network_devices=bool(net_devices.enabled),
     )
 
 

@@ -41,7 +41,7 @@ def host() -> HostFacts:
 
 @pytest.fixture
 def handler() -> RuntimeHandler:
-    return RuntimeHandler("runc", recursive_read_only_mounts=True, user_namespaces=True)
+    return RuntimeHandler("runc", recursive_read_only_mounts=True, user_namespaces=True, network_devices=True)
 
 
 @pytest.fixture

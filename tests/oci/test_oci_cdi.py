@@ -13,6 +13,7 @@ from cri.errors import InvalidArgument
 from cri.oci.cdi import SpecFile, build_registry, requested_edits, requested_names, unknown_nodes
 from cri.oci.cdi_spec import parse_spec
 from cri.oci.devices import HostDevice
+from cri.oci.handler import RuntimeHandler
 from cri.oci.settings import OciSettings
 from cri.oci.user import ResolvedUser
 
@@ -86,6 +87,12 @@ def test_all_edits_reach_the_spec(build_container, config, registry):
     assert spec["hooks"] == {"createContainer": [{"path": "/bin/hook", "args": ["hook", "a"], "timeout": 5}]}
     assert linux["intelRdt"] == {"closID": "gold"}
     assert linux["netDevices"] == {"eth7": {"name": "data"}}
+
+
+def test_interfaces_are_refused_where_the_runtime_would_ignore_them(build_container, config, registry):
+    config.CDI_devices.add(name="vendor.com/gpu=0")
+    with pytest.raises(InvalidArgument, match="CDI net device: 'eth7' .* runtime handler 'old'"):
+        build_container(cdi=registry, cdi_nodes={"/dev/gpu0": GPU}, handler=RuntimeHandler("old"))
 
 
 def test_a_files_edits_come_once(config, registry):

@@ -26,6 +26,7 @@ RUNC_1_2 = {
     "mountOptions": ["ro", "rro", "ridmap"],
     "linux": {"namespaces": ["mount", "user"], "mountExtensions": {"idmap": {"enabled": True}}},
 }
+RUNC_1_4 = {**RUNC_1_2, "linux": {**RUNC_1_2["linux"], "netDevices": {"enabled": True}}}
 
 
 def features(document: object) -> RuntimeFeatures:
@@ -35,6 +36,9 @@ def features(document: object) -> RuntimeFeatures:
 def test_releases_of_runc():
     assert features(RUNC_1_1) == RuntimeFeatures(recursive_read_only=True, id_mapped_mounts=False)
     assert features(RUNC_1_2) == RuntimeFeatures(recursive_read_only=True, id_mapped_mounts=True)
+    assert features(RUNC_1_4) == RuntimeFeatures(
+        recursive_read_only=True, id_mapped_mounts=True, network_devices=True
+    )
 
 
 @pytest.mark.parametrize(
@@ -43,6 +47,7 @@ def test_releases_of_runc():
         {},
         {"linux": None},
         {"linux": {"mountExtensions": None}},
+        {"linux": {"netDevices": {}}},
         {"linux": {"namespaces": ["user"], "mountExtensions": {"idmap": {}}}},
         {"linux": {"namespaces": ["mount"], "mountExtensions": {"idmap": {"enabled": True}}}},
     ],
