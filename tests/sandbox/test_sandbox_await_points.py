@@ -17,6 +17,7 @@ from pathlib import Path
 import pytest
 
 from api.containerd import Client
+from api.containerd.containers import from_wire
 from api.wire import criv1
 from cri.concurrency.supervision import Supervisor
 from cri.container.create import create_container
@@ -24,7 +25,7 @@ from cri.container.handlers import SandboxMode
 from cri.errors import CriError, FailedPrecondition
 from cri.sandbox.run import run_sandbox
 from cri.state.container_status import Phase
-from cri.state.records import container_name, sandbox_name
+from cri.state.records import SandboxRecord, container_name, sandbox_name
 from tests.await_points import Life, begin, inside, points_of, watching
 from tests.double import ContainerdDouble
 from tests.double.containerd import until
@@ -112,6 +113,11 @@ async def update(node: DoubleNode, ids: Ids) -> None:
     await node.containers.update(ids.container, LIMITS)
 
 
+async def update_pod(node: DoubleNode, ids: Ids) -> None:
+    request = criv1.UpdatePodSandboxResourcesRequest(pod_sandbox_id=ids.pod, resources=LIMITS)
+    await node.sandboxes.update_resources(request)
+
+
 async def execute(node: DoubleNode, ids: Ids) -> None:
     result = await node.containers.exec_sync(ids.container, ["echo", "hello"], 5)
     assert (result.stdout, result.exit_code) == (b"hello\n", 0)
@@ -152,6 +158,13 @@ def ended(node: DoubleNode, ids: Ids) -> None:
 
 def limited(node: DoubleNode, ids: Ids) -> None:
     assert node.containers.get(ids.container).resources.linux.cpu_shares == LIMITS.cpu_shares
+
+
+def pod_limited(node: DoubleNode, ids: Ids) -> None:
+    """The record says so too: the next server reads it."""
+    assert node.sandboxes.get(ids.pod).config.linux.resources == LIMITS
+    recorded = node.containerd.state.namespace("k8s.io").containers[ids.pod]
+    assert SandboxRecord.from_containerd(from_wire(recorded)).config.linux.resources == LIMITS
 
 
 def still_running(node: DoubleNode, ids: Ids) -> None:
@@ -197,6 +210,7 @@ RPCS = {
     "RemoveContainer running": Rpc(container_running, remove, no_container),
     "RemoveContainer ended": Rpc(container_ended, remove, no_container),
     "UpdateContainerResources": Rpc(container_running, update, limited),
+    "UpdatePodSandboxResources": Rpc(pod_ready, update_pod, pod_limited),
     "ExecSync": Rpc(container_running, execute, still_running),
     "ReopenContainerLog": Rpc(container_running, reopen, still_running),
     "StopPodSandbox": Rpc(container_running, stop_pod, pod_stopped),
