@@ -125,6 +125,7 @@ async def test_images_are_known_after_a_restart(node: Node) -> None:
 
 
 @pytest.mark.cri_shim_only
+@pytest.mark.timeout(240)
 async def test_a_crash_in_the_middle_of_creating_leaves_nothing(node: Node, workloads: Workloads) -> None:
     """Whatever instruction the crash hits: after recovery and the kubelet's retry there is one pod, and no more."""
     for delay in (0.0, 0.01, 0.03, 0.05, 0.08, 0.12):

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 import stat
 import uuid
 from collections import Counter
@@ -199,9 +200,9 @@ def _cgroups(parent: str) -> Iterator[str]:
     base = Path("/sys/fs/cgroup")
     hierarchies = [base] if (base / "cgroup.controllers").exists() else list(base.iterdir())
     for hierarchy in hierarchies:
-        top = hierarchy / parent.strip("/")
-        if top.is_dir():
-            yield from (str(path) for path in top.rglob("*") if path.is_dir())
+        # Unlike Path.rglob this puts up with groups that vanish while it looks.
+        for directory, below, _ in os.walk(hierarchy / parent.strip("/")):
+            yield from (os.path.join(directory, name) for name in below)
 
 
 def _files(directory: Path) -> Iterator[Path]:
