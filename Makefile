@@ -56,9 +56,6 @@ deb: packages-test $(WIRE) ## dist/*.deb for this Debian: an environment below /
 image: packages-test $(WIRE) ## dist/*.oci.tar, the server as an image, for nodes where nothing may be installed
 	deploy/image/build.sh
 
-image: packages-test $(WIRE) ## dist/*.oci.tar, the server as an image, for nodes where nothing may be installed
-	deploy/image/build.sh
-
 bench: packages-test $(WIRE) ## the same operations on containerd's own CRI plugin and here, side by side
 	$(BIN)/python -m e2e.bench
 
