@@ -106,7 +106,8 @@ async def _parallel(_: Registry, both: list[Contender], amount: Amount) -> None:
 
 async def _logs(_: Registry, both: list[Contender], amount: Amount) -> None:
     for size in LINE_BYTES:
-        work = partial(logs.output, line_bytes=size, repetitions=amount.log_repetitions)
+        repetitions = amount.log_repetitions * logs.LONGER.get(size, 1)
+        work = partial(logs.output, line_bytes=size, repetitions=repetitions)
         await _in_turns(both, amount.log_rounds, work)
 
 
