@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-PAUSE_SECONDS = 0.01
+PAUSE_SECONDS = patiently(0.01)
 
 
 async def eventually(

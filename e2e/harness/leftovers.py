@@ -45,7 +45,7 @@ if TYPE_CHECKING:
 NAMESPACE = (("containerd-namespace", "k8s.io"),)
 SNAPSHOTTERS = ("overlayfs", "native")
 PATIENCE_SECONDS = patiently(8.0)
-PAUSE_SECONDS = 0.05
+PAUSE_SECONDS = patiently(0.05)
 
 Holdings = Mapping[str, frozenset[str]]
 

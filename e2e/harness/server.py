@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 
 START_SECONDS = patiently(30.0)
 STOP_SECONDS = patiently(20.0)
+PAUSE_SECONDS = patiently(0.05)
+"""Between two looks: on a slow machine looking itself takes what is waited for its time."""
 SHOWN_LOG_LINES = 60
 
 
@@ -202,7 +204,7 @@ async def answering(endpoint: str, process: asyncio.subprocess.Process | None, l
             raise RuntimeError(f"the server ended with {process.returncode}:\n{log_end(log_file)}")
         if asyncio.get_running_loop().time() > deadline:
             raise RuntimeError(f"no answer at {endpoint} in {START_SECONDS:.0f} s:\n{log_end(log_file)}")
-        await asyncio.sleep(0.05)
+        await asyncio.sleep(PAUSE_SECONDS)
 
 
 async def _answers(endpoint: str) -> bool:
