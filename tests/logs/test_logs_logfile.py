@@ -151,3 +151,22 @@ def test_a_log_that_was_swapped_is_not_written_to(pod, tmp_path, put):
     assert log.lost_lines == 1
     assert not target.exists() or target.read_bytes() == b"root"
     log.close()
+
+
+def test_a_rotation_that_fails_goes_on_in_the_old_file_and_is_tried_again_later(tmp_path, capfd):
+    directory, moved = tmp_path / "logs", tmp_path / "moved"
+    directory.mkdir()
+    log = LogFile(str(directory / "0.log"), rotate_bytes=3 * len(RECORD))
+    log.open()
+    directory.rename(moved)
+    for _ in range(4):
+        log.write([RECORD])
+    assert (moved / "0.log").read_bytes() == RECORD * 4
+    assert (log.rotations, log.lost_lines) == (0, 0)
+    moved.rename(directory)
+    log.write([RECORD] * 2)
+    log.write([RECORD])
+    log.close()
+    assert (directory / "0.log").read_bytes() == RECORD
+    assert log.rotations == 1
+    assert "cannot rotate" in capfd.readouterr().err
