@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from e2e.campaign.churn import PodClient, keep_pulling
 from e2e.campaign.figures import Figures
-from e2e.campaign.kills import kill_again_and_again
+from e2e.campaign.kills import Plan, kill_again_and_again
 from e2e.campaign.leaks import look_for_leaks
 from e2e.harness import catalogue
 from e2e.harness.leftovers import holdings
@@ -24,9 +24,7 @@ CLIENTS = 4
 PULLED = "e2e/campaign"
 
 
-async def run_campaign(
-    node: Node, logs: Path, *, server_kills: int, containerd_kills: int, seed: int
-) -> Figures:
+async def run_campaign(node: Node, logs: Path, plan: Plan) -> Figures:
     """Churn and kill, then look what is left. Each who takes part has dice of its own: a seed says what it does."""
     figures, ending = Figures(), asyncio.Event()
     began = time.monotonic()
@@ -35,12 +33,11 @@ async def run_campaign(
     async with asyncio.TaskGroup() as group:
         for number in range(CLIENTS):
             name = f"client{number}"
-            client = PodClient(node, logs, figures, name, random.Random(f"{seed} {name}"))
+            client = PodClient(node, logs, figures, name, random.Random(f"{plan.seed} {name}"))
             group.create_task(client.run(ending))
         group.create_task(keep_pulling(node, f"{node.registry.host}/{PULLED}:1", figures, ending))
         try:
-            dice = random.Random(f"{seed} kills")
-            await kill_again_and_again(node, figures, server_kills, containerd_kills, dice)
+            await kill_again_and_again(node, figures, plan)
         finally:
             ending.set()
     await look_for_leaks(node, before, figures)

@@ -8,8 +8,10 @@ longer calls take.
 from __future__ import annotations
 
 import asyncio
+import math
 import random
 import time
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from e2e.harness.patience import patiently
@@ -25,12 +27,24 @@ LONGEST_LIFE_SECONDS = 10.0
 LOOK_SECONDS = 0.01
 
 
-async def kill_again_and_again(
-    node: Node, figures: Figures, server_kills: int, containerd_kills: int, dice: random.Random
-) -> None:
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """How often to kill, and for how long at most."""
+
+    server_kills: int
+    containerd_kills: int
+    seed: int
+    seconds: float = math.inf
+
+
+async def kill_again_and_again(node: Node, figures: Figures, plan: Plan) -> None:
     """Kill and start again, containerd together with the server at some of the kills."""
-    with_containerd = frozenset(dice.sample(range(server_kills), containerd_kills))
-    for number in range(server_kills):
+    dice = random.Random(f"{plan.seed} kills")
+    with_containerd = frozenset(dice.sample(range(plan.server_kills), plan.containerd_kills))
+    end = time.monotonic() + plan.seconds
+    for number in range(plan.server_kills):
+        if time.monotonic() > end:
+            return
         await _changed(figures, dice.randint(0, MOST_CHANGES))
         await asyncio.sleep(dice.uniform(0, LONGEST_AIM_SECONDS))
         if number in with_containerd:
