@@ -41,6 +41,7 @@ from cri.app.watchdog import keep_alive
 from cri.concurrency.supervision import Supervisor
 from cri.concurrency.together import all_of, together
 from cri.errors import CriError
+from cri.linux.core_dumps import forbid_core_dumps
 from cri.linux.service_manager import READY, STOPPING, tell, watchdog_seconds
 from cri.observe.admin import SOCKET_NAME, run_admin
 from cri.observe.exposition import serve_metrics
@@ -76,6 +77,7 @@ def serve(
 
     `read_again` gives the configuration as it is at SIGHUP.
     """
+    forbid_core_dumps()
     if sys.version_info < (3, 12):
         # One pidfd a child instead of one thread a child; later versions choose it by themselves.
         asyncio.set_child_watcher(asyncio.PidfdChildWatcher())

@@ -13,6 +13,7 @@ import platform
 import struct
 from typing import Final
 
+_PR_GET_DUMPABLE, _PR_SET_DUMPABLE = 3, 4
 _libc = ctypes.CDLL(None, use_errno=True)
 
 MS_RDONLY: Final = 0x1
@@ -148,6 +149,16 @@ def unshare(flags: int) -> None:
 def setns(descriptor: int, kind: int) -> None:
     """setns(2) for the calling thread alone."""
     _check(_libc.setns(descriptor, kind), None)
+
+
+def set_dumpable(value: int) -> None:
+    """PR_SET_DUMPABLE(2const) for this process, until it executes another program."""
+    _check(_libc.prctl(_PR_SET_DUMPABLE, value, 0, 0, 0), None)
+
+
+def is_dumpable() -> bool:
+    """PR_GET_DUMPABLE(2const)."""
+    return _check(_libc.prctl(_PR_GET_DUMPABLE, 0, 0, 0, 0), None) == 1
 
 
 def openat2(directory: int, path: str, *, flags: int, mode: int = 0, resolve: int) -> int:
