@@ -20,6 +20,7 @@ from api.containerd import Container as ContainerdContainer
 from api.containerd import Process, ProcessStatus, TypedValue
 from api.wire import criv1
 from cri.state.container_status import ContainerStatus, Phase
+from cri.state.pins import Pins
 from cri.state.records import (
     CONTAINER_EXTENSION,
     KIND_LABEL,
@@ -43,6 +44,7 @@ class Pod:
 
     record: SandboxRecord
     pinned: bool = True
+    """Whatever its record says is pinned."""
     snapshot: bool = False
 
 
@@ -69,6 +71,7 @@ class World:
     strange: list[ContainerdContainer] = field(default_factory=list)
     clock: int = 1000
     number: int = 0
+    boot: int = 0
 
     def identifier(self) -> str:
         self.number += 1
@@ -78,13 +81,14 @@ class World:
         """What a server that starts now sees."""
         records = [_sandbox_record(each) for each in self.pods.values()]
         records += [_container_record(each) for each in self.containers.values()]
-        pinned = {each.record.network_namespace for each in self.pods.values() if each.pinned}
+        pinned = {path for each in self.pods.values() if each.pinned for path in each.record.pinned}
         snapshots = {key for key, each in (*self.pods.items(), *self.containers.items()) if each.snapshot}
         return Observed(
             records=[*records, *self.strange],
             tasks=dict(self.tasks),
             namespace_pinned=pinned.__contains__,
             now=self.clock,
+            boot_id=f"boot {self.boot}",
             has_snapshot=lambda _snapshotter, key: key in snapshots,
         )
 
@@ -96,7 +100,7 @@ def _sandbox_record(pod: Pod) -> ContainerdContainer:
         snapshotter="overlayfs",
         snapshot_key=pod.record.id,
         created_at=1,
-        extensions={SANDBOX_EXTENSION: pod.record.to_extension()},
+        extensions=pod.record.extensions(),
     )
 
 
@@ -128,14 +132,20 @@ class NodeMachine(RuleBasedStateMachine):
 
     # -- pods
 
-    @rule(target=pods, host_network=st.booleans())
-    def record_pod(self, host_network: bool) -> str:
+    @rule(target=pods, host_network=st.booleans(), by_mounts=st.booleans())
+    def record_pod(self, host_network: bool, by_mounts: bool) -> str:
         identifier = self.world.identifier()
-        namespace = "" if host_network else f"/run/netns/{identifier[-8:]}"
+        short = identifier[-8:]
+        namespace = "" if host_network else f"/run/netns/{short}"
+        pins = Pins(f"boot {self.world.boot}", ipc=f"/state/{short}/ipc") if by_mounts else None
         config = criv1.PodSandboxConfig()
-        record = SandboxRecord(identifier, f"pod{identifier[-8:]}", config, namespace, "")
-        self.world.pods[identifier] = Pod(record, pinned=not host_network)
+        record = SandboxRecord(identifier, f"pod{short}", config, namespace, "", pins=pins)
+        self.world.pods[identifier] = Pod(record)
         return identifier
+
+    @rule(pod=pods)
+    def somebody_unmounts_a_pin(self, pod: str) -> None:
+        self.world.pods[pod].pinned = False
 
     @rule(pod=pods)
     def prepare_snapshot_of_pod(self, pod: str) -> None:
@@ -241,6 +251,7 @@ class NodeMachine(RuleBasedStateMachine):
         self.world.tasks.clear()
         for pod in self.world.pods.values():
             pod.pinned = False
+        self.world.boot += 1
 
     @rule(clock=TIMES)
     def clock_is_set(self, clock: int) -> None:
@@ -347,6 +358,13 @@ def check_pod(world: World, found: RecoveredSandbox) -> None:
     """A pod is ready if all that it needs is there; and if nobody can have been told of it, it is half-made."""
     held, task = world.pods[found.record.id], world.tasks.get(found.record.id)
     attached = held.record.host_network or held.record.cni_result is not None
+    if held.record.pins is not None:
+        same_boot = held.record.pins.boot_id == f"boot {world.boot}"
+        assert found.ready == (attached and held.pinned and same_boot)
+        assert found.half_made == (not attached)
+        assert found.stale_task == (task is not None), "none is its own"
+        assert found.address_held == (attached and not same_boot and not held.record.host_network)
+        return
     alive = task is not None and task.status in ALIVE
     assert found.ready == (alive and attached and (held.pinned or held.record.host_network))
     assert found.half_made or attached

@@ -51,16 +51,17 @@ class HeldByMounts:
     ) -> ContainerdContainer:
         """A record without image and snapshot, whose spec tells of the namespaces."""
         record = sandbox.record
-        spec = pinned_sandbox_spec(
-            PinnedSandboxInputs(
-                sandbox_id=record.id,
-                config=record.config,
-                handler=handler.spec,
-                host=self._engine.host,
-                settings=self._engine.oci,
-                namespaces=sandbox.namespaces,
+        with stage("spec"):
+            spec = pinned_sandbox_spec(
+                PinnedSandboxInputs(
+                    sandbox_id=record.id,
+                    config=record.config,
+                    handler=handler.spec,
+                    host=self._engine.host,
+                    settings=self._engine.oci,
+                    namespaces=sandbox.namespaces,
+                )
             )
-        )
         return ContainerdContainer(
             id=record.id,
             labels=containerd_labels(KIND_SANDBOX, record.config.labels),
