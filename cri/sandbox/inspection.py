@@ -14,6 +14,7 @@ from cri.errors import CriError
 from cri.linux.mounts import is_mount_point
 from cri.linux.namespaces import is_namespace
 from cri.sandbox.consistency import ContainerFacts, Problem, SandboxFacts, problems
+from cri.sandbox.tasks import current_tasks
 from cri.state.container_status import Phase
 from cri.state.records import BadRecordError, StatusRecord
 from cri.state.recovery import ALIVE
@@ -69,7 +70,7 @@ async def _problems(pods: PodEngine) -> tuple[Problem, ...]:
 
 async def _surroundings(pods: PodEngine) -> _Surroundings:
     engine = pods.engine
-    records, tasks = await together(engine.client.containers.list(), engine.client.tasks.list())
+    records, tasks = await together(engine.client.containers.list(), current_tasks(engine.client))
     snapshotters = {sandbox.snapshotter for sandbox in engine.node.sandboxes}
     snapshotters |= {container.snapshotter for container in engine.node.containers}
     listed = await all_of([_keys(engine, each) for each in sorted(snapshotters) if each])
@@ -77,7 +78,7 @@ async def _surroundings(pods: PodEngine) -> _Surroundings:
     reservations = await all_of([network.reservations() for network in pods.networks])
     return _Surroundings(
         records={record.id: record for record in records},
-        tasks={task.container_id: task for task in tasks},
+        tasks=tasks,
         snapshots=frozenset(key for keys in listed for key in keys),
         attached=frozenset(each.container_id for found in attachments for each in found),
         reserved={each.address: each.container_id for found in reservations for each in found},

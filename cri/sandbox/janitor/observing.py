@@ -18,6 +18,7 @@ from cri.container.image_view import PURPOSE, PURPOSE_LABEL, SERVER, SERVER_LABE
 from cri.errors import CriError
 from cri.sandbox.janitor.shims import forgotten_shims
 from cri.sandbox.janitor.values import Kind, Owners, Thing
+from cri.sandbox.tasks import current_tasks
 from cri.state.container_status import Phase
 from cri.state.paths import NETWORK_NAMESPACE_PREFIX
 from cri.state.records import KIND_CONTAINER, KIND_LABEL, BadRecordError, ContainerRecord
@@ -133,14 +134,15 @@ async def _things_in_containerd(engine: Engine) -> tuple[list[Thing], list[Conta
     """Snapshots and tasks first, then the records that they belong to."""
     snapshotters = {handler.snapshotter for handler in engine.handlers}
     snapshots, tasks = await together(
-        all_of([_snapshots(engine.client, each) for each in sorted(snapshotters)]), engine.client.tasks.list()
+        all_of([_snapshots(engine.client, each) for each in sorted(snapshotters)]),
+        current_tasks(engine.client),
     )
     records = await engine.client.containers.list()
     things = [thing for listed in snapshots for thing in listed]
     things += [
-        Thing(Kind.TASK, task.container_id, task.container_id, alive=True)
-        for task in tasks
-        if _ID.fullmatch(task.container_id)
+        Thing(Kind.TASK, identifier, identifier, alive=True)
+        for identifier in tasks
+        if _ID.fullmatch(identifier)
     ]
     return [*things, *_containers(engine, records)], records
 
