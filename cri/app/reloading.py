@@ -30,6 +30,7 @@ from cri.app.node import succeeding_networks
 from cri.errors import CriError
 from cri.linux.service_manager import READY, reloading, tell
 from cri.observe.logging import set_level, set_up_logging
+from cri.sandbox.pod_cidrs import restore_pod_cidrs
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -120,6 +121,7 @@ class Reloading:
         for network in networks:
             await network.load()
         self._take_over(configuration, handlers, networks)
+        await restore_pod_cidrs(assembly.on.pods)
         for change in found:
             _tell_of(change)
         log.info("configuration read again", changes=len(found))

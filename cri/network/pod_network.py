@@ -190,7 +190,7 @@ class PodNetwork:
         """Take over the node's pod CIDRs (CRI's UpdateRuntimeConfig). Empty is a no-op.
 
         They are offered to plugins as `ipRanges`, and fill in `conf_template` if there is one and nothing
-        else makes the network ready. They are not kept over a restart. Raises InvalidArgument for a bad CIDR
+        else makes the network ready. The caller keeps them over a restart. Raises InvalidArgument for a bad CIDR
         and FailedPrecondition for a template that does not render to a valid network list.
         """
         checked = pod_cidrs.checked_cidrs(cidrs)

@@ -22,6 +22,7 @@ from cri.errors import Unavailable
 from cri.observe.stages import operation
 from cri.sandbox.holders.mounts import is_intact
 from cri.sandbox.holders.process import delete_task
+from cri.sandbox.pod_cidrs import restore_pod_cidrs
 from cri.sandbox.recovery import rebuild
 from cri.sandbox.tasks import current_tasks
 from cri.state.container_status import Phase
@@ -157,7 +158,9 @@ class Observer:
 
     async def _recover(self) -> None:
         """Build the index, with the subscription already counting, so that nothing is missed in between."""
-        _, self.recovery = await together(self._engine.images.load(), rebuild(self._pods))
+        _, self.recovery, _ = await together(
+            self._engine.images.load(), rebuild(self._pods), restore_pod_cidrs(self._pods)
+        )
         self.recovered.set()
 
     async def _reconcile(self) -> None:

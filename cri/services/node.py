@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from api.wire import criv1
 from cri.sandbox import node_status
+from cri.sandbox.pod_cidrs import update_pod_cidrs
 from cri.services.rpc import early_rpc, rpc
 
 if TYPE_CHECKING:
@@ -43,6 +44,5 @@ class NodeCalls:
         cidrs = [
             cidr.strip() for cidr in request.runtime_config.network_config.pod_cidr.split(",") if cidr.strip()
         ]
-        for network in self.on.pods.networks:
-            await network.set_pod_cidrs(cidrs)
+        await update_pod_cidrs(self.on.pods, cidrs)
         return criv1.UpdateRuntimeConfigResponse()
