@@ -14,7 +14,7 @@ INSTALLED := .venv/.installed
 WIRE := api/wire/py.typed
 
 .NOTPARALLEL:
-.PHONY: help run test lint unit fuzz e2e test-vm test-matrix docs deb image bench format venv clean packages-run packages-test
+.PHONY: help run test lint audit lock unit fuzz e2e test-vm test-matrix docs deb image bench format venv clean packages-run packages-test
 
 help: ## list these commands
 	@sed -n 's/^\([a-z0-9-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 16
@@ -22,7 +22,7 @@ help: ## list these commands
 run: packages-run $(WIRE) ## serve on a private containerd and run a two-container pod on it; Ctrl-C ends
 	@deploy/examples/run.sh
 
-test: lint unit fuzz e2e ## everything that CI checks
+test: lint audit unit fuzz e2e ## everything that CI checks
 
 lint: $(WIRE) ## formatting, lint, types, import contracts
 	$(BIN)/ruff format --check .
@@ -50,6 +50,12 @@ docs: $(WIRE) ## docs/configuration.md and docs/metrics.md, from the code
 	$(BIN)/python -m cri.app.config.reference >docs/configuration.md
 	$(BIN)/python -m cri.observe.reference >docs/metrics.md
 
+audit: $(WIRE) ## known weaknesses of the locked packages, as far as the package index tells
+	$(BIN)/python requirements/audit.py
+
+lock: $(WIRE) ## requirements/*.lock: newer versions of everything, with hashes
+	requirements/lock.sh
+
 deb: packages-test $(WIRE) ## dist/*.deb for this Debian: an environment below /opt, systemd unit, man page
 	deploy/debian/build.sh
 
@@ -75,10 +81,11 @@ packages-run:
 packages-test:
 	@deploy/install/debian-packages.sh test
 
-$(INSTALLED): pyproject.toml protos/generate.py | packages-run
+$(INSTALLED): pyproject.toml requirements/dev.lock protos/generate.py | packages-run
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "cri-shim needs Python 3.11 or later")'
 	$(PYTHON) -m venv .venv
-	$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[dev]'
+	$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes --requirement requirements/dev.lock
+	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
 	@touch $@
 
 $(WIRE): $(INSTALLED) $(shell find protos -name '*.proto')

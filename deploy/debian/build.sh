@@ -12,7 +12,9 @@ field() { "$PYTHON" -c "import tomllib; print(tomllib.load(open('pyproject.toml'
 install_environment() {
   local environment=$tree$HOME_BELOW_OPT
   "$PYTHON" -m venv --without-pip "$environment"
-  .venv/bin/pip -qq --disable-pip-version-check --python "$environment/bin/python" install "$wheel"
+  local into=(.venv/bin/pip -qq --disable-pip-version-check --python "$environment/bin/python" install)
+  "${into[@]}" --require-hashes --requirement requirements/run.lock
+  "${into[@]}" --no-deps "$wheel"
   # Scripts name the interpreter by its path, which is another one after installation.
   grep -rIl "^#!$environment" "$environment/bin" | xargs -r sed -i "1s,^#!$environment,#!$HOME_BELOW_OPT,"
   rm -f "$environment"/bin/activate* "$environment"/bin/Activate*
@@ -24,6 +26,7 @@ install_files() {
   local examples=$tree/usr/share/doc/cri-shim/examples
   install -d "$tree"/{usr/bin,etc/cri-shim,lib/systemd/system,usr/share/man/man8} "$examples"
   ln -s "$HOME_BELOW_OPT/bin/cri-shim" "$tree/usr/bin/cri-shim"
+  install -m 600 /dev/null "$tree/etc/cri-shim/config.toml" # registries' credentials may come to stand there
   .venv/bin/cri-shim config default >"$tree/etc/cri-shim/config.toml"
   install -m 644 deploy/systemd/cri-shim.service "$tree/lib/systemd/system/"
   .venv/bin/python deploy/debian/manual.py | gzip -9n >"$tree/usr/share/man/man8/cri-shim.8.gz"
@@ -50,7 +53,7 @@ main() {
   # shellcheck disable=SC2064 # now: the variable is gone when the shell exits
   trap "rm -rf '$scratch'" EXIT
   tree=$scratch/tree
-  .venv/bin/pip -qq --disable-pip-version-check wheel --no-deps --wheel-dir "$scratch" .
+  .venv/bin/pip -qq --disable-pip-version-check wheel --no-deps --no-build-isolation --wheel-dir "$scratch" .
   wheel=$(echo "$scratch"/cri_shim-*.whl)
   install -d -m 755 "$tree"
   install_environment

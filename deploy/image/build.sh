@@ -14,11 +14,11 @@ readonly UNUSED=(var/cache/apt var/lib/apt/lists var/log usr/share/doc usr/share
 install_environment() {
   local wheels=$root/wheels python
   mkdir "$wheels"
-  .venv/bin/pip -qq --disable-pip-version-check wheel --no-deps --wheel-dir "$wheels" .
+  .venv/bin/pip -qq --disable-pip-version-check wheel --no-deps --no-build-isolation --wheel-dir "$wheels" .
   # For the root's own interpreter, whatever this machine's is; the root itself needs no network and no certificates.
   python=$(chroot "$root" python3 -c 'import sys; print("%d.%d" % sys.version_info[:2])')
   .venv/bin/pip -qq --disable-pip-version-check download --only-binary=:all: --python-version "$python" \
-    --dest "$wheels" "$wheels"/cri_shim-*.whl
+    --require-hashes --dest "$wheels" --requirement requirements/run.lock
   chroot "$root" python3 -m venv /opt/cri-shim
   chroot "$root" /opt/cri-shim/bin/pip -qq --disable-pip-version-check install --no-index --find-links /wheels cri-shim
   chroot "$root" /opt/cri-shim/bin/python -m compileall -q /opt/cri-shim/lib
