@@ -50,26 +50,16 @@ chroot "$directory" systemctl --quiet mask containerd docker-registry prometheus
 chroot "$directory" systemctl --quiet enable vm-tests systemd-networkd systemd-resolved systemd-networkd-wait-online
 
 # The packages that the project needs, not the project: that comes on a disk of its own.
-mapfile -t requirements < <(.venv/bin/python - <<'PYTHON'
-import tomllib
-project = tomllib.load(open("pyproject.toml", "rb"))["project"]
-wanted = [project["name"] + "[dev]"]
-for requirement in wanted:
-    name, _, extras = requirement.partition("[")
-    if name == project["name"]:
-        wanted += (each for extra in extras.rstrip("]").split(",") for each in project["optional-dependencies"][extra])
-    else:
-        print(requirement)
-print(*project["dependencies"], sep="\n")
-PYTHON
-)
 # Downloaded here, where pip knows the way to its index, for the Python of the suite.
 mkdir -p "$directory/wheels"
 .venv/bin/python -m pip download --quiet --quiet --disable-pip-version-check --dest "$directory/wheels" \
   --python-version 3.11 --only-binary=:all: \
-  --platform manylinux2014_x86_64 --platform manylinux_2_28_x86_64 "${requirements[@]}"
+  --platform manylinux2014_x86_64 --platform manylinux_2_28_x86_64 --no-deps \
+  --require-hashes --requirement requirements/dev.lock
 chroot "$directory" python3 -m venv /opt/venv
+cp requirements/dev.lock "$directory/wheels/"
 env -i PATH="$PATH" chroot "$directory" \
-  /opt/venv/bin/pip install --quiet --no-cache-dir --no-index --find-links /wheels "${requirements[@]}"
+  /opt/venv/bin/pip install --quiet --no-cache-dir --no-index --find-links /wheels \
+  --require-hashes --requirement /wheels/dev.lock
 rm -rf "$directory/wheels"
 rm -rf "$directory"/var/cache/apt/archives/*.deb "$directory"/var/lib/apt/lists/*
