@@ -234,10 +234,11 @@ async def test_ten_pods_at_once(workloads: Workloads) -> None:
 
 
 async def test_a_dead_sandbox_process_makes_the_pod_not_ready(workloads: Workloads) -> None:
-    pod = await workloads.pod()
+    pod = await workloads.pod(pid=criv1.POD)
     answer = await workloads.cri.runtime.PodSandboxStatus(
         criv1.PodSandboxStatusRequest(pod_sandbox_id=pod.id, verbose=True)
     )
     process = int(answer.info["info"].split('"pid":')[1].split(",")[0])
+    assert process > 0, "not the process group of the tests"
     os.kill(process, signal.SIGKILL)
     await eventually(pod.status, lambda status: status.state == criv1.SANDBOX_NOTREADY, "NOTREADY")
