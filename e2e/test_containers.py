@@ -81,10 +81,11 @@ async def test_success_is_completed(pod: Pod) -> None:
     assert (status.exit_code, status.reason) == (0, "Completed")
 
 
-async def test_a_signal_gives_128_and_its_number(pod: Pod) -> None:
-    container = await pod.run(
-        command=["sh", "-c", "kill -9 $$"], security=criv1.LinuxContainerSecurityContext()
-    )
+async def test_a_signal_gives_128_and_its_number(workloads: Workloads) -> None:
+    """In the pod's PID namespace: the first process of one of its own is spared its own signals."""
+    pod = await workloads.pod(pid=criv1.POD)
+    shared = criv1.LinuxContainerSecurityContext(namespace_options=criv1.NamespaceOption(pid=criv1.POD))
+    container = await pod.run(command=["sh", "-c", "kill -9 $$"], security=shared)
     assert (await container.exited()).exit_code == 137
 
 

@@ -82,7 +82,7 @@ class HeldByMounts:
             sysctls=sandbox_sysctls(record.config, engine.host, engine.oci),
             sysfs=self._sysfs(record) if ids is None else None,
         )
-        with stage("namespaces"):
+        with stage("netns"):
             undo.push("remove namespaces", lambda: self._unpin(record))
             await finished_in_thread(_make_directories, record, interior)
             try:
