@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING
 
 import structlog
 
+from cri.concurrency.finishing import finished
 from cri.linux.process import Finished, execute
 from cri.network.documents import JsonError, JsonObject, decode_object, encode
 from cri.network.errors import PluginFailed, PluginTimedOut
@@ -84,7 +85,9 @@ class PluginInvoker:
         """Run `plugin` with `verb` and return what it printed. Raises PluginFailed or PluginTimedOut.
 
         When time runs out (None: the configured time) or the caller is cancelled, the plugin is killed with
-        its process group.
+        its process group. But a DEL goes on to its end when the caller is cancelled: half of one cannot be
+        repeated, because a plugin such as bridge learns from the interface, which it removes first, which
+        firewall rules there are to be removed.
         """
         limit = self._timeout_seconds if timeout_seconds is None else timeout_seconds
         environment = _environment(verb, parameters, self._bin_dirs)
@@ -93,8 +96,9 @@ class PluginInvoker:
             succeeded = False
             try:
                 with stage(f"cni:{plugin}"):
-                    finished = await self._execute(plugin, verb, environment, encode(config), limit)
-                output = _output(plugin, verb, finished)
+                    run = self._execute(plugin, verb, environment, encode(config), limit)
+                    ended = await (finished(run, f"CNI DEL {plugin}") if verb == "DEL" else run)
+                output = _output(plugin, verb, ended)
                 succeeded = True
                 return output
             finally:

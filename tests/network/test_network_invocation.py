@@ -147,6 +147,19 @@ async def test_a_cancelled_call_leaves_no_process(plugins: ScriptedPlugins) -> N
     await assert_gone(plugins)
 
 
+async def test_a_cancelled_del_ends_by_itself(plugins: ScriptedPlugins) -> None:
+    """Cut off half-way, bridge has removed the interface that tells a second DEL which rules it has to remove."""
+    begun, ended = plugins.root / "begun", plugins.root / "ended"
+    script(plugins, f"touch {begun}; sleep 0.3; touch {ended}")
+    invoker = PluginInvoker(plugins.settings(), None)
+    async with asyncio.TaskGroup() as group:
+        task = group.create_task(invoker.call("plugin", "DEL", PARAMETERS, {}))
+        await eventually(begun.exists, "the plugin did not start")
+        task.cancel()
+    assert task.cancelled()
+    assert ended.exists(), "the plugin was killed in the middle of its DEL"
+
+
 async def test_calls_are_observed(plugins: ScriptedPlugins) -> None:
     seen: list[tuple[str, str, float, bool]] = []
     invoker = PluginInvoker(plugins.settings(), lambda *call: seen.append(call))
