@@ -3,8 +3,8 @@
 #
 #   e2e/vm/run.sh [pytest arguments]     without arguments the tests that matter there, and critest if it is on PATH
 #
-# The machine's root file system (debootstrap, Debian's cloud kernel, containerd, runc, the Python packages of
-# pyproject.toml) is made once and kept in the cache; the project goes in on a second disk each time, with the newer
+# The machine's root file system (debootstrap, Debian's cloud kernel, containerd, runc, the Python packages of the
+# lock) is made once and kept in the cache; the project goes in on a second disk each time, with the newer
 # containerd and runc of `e2e/containerd.sh 2.1` if that was run before: they have user namespaces. Neither disk is
 # written to. qemu emulates the machine in software, so that it works everywhere; where KVM does, VM_ACCELERATOR=kvm
 # makes it many times as fast.
@@ -24,7 +24,7 @@ command -v debootstrap > /dev/null || missing+=(debootstrap)
 command -v mkfs.ext4 > /dev/null || missing+=(e2fsprogs)
 ((${#missing[@]} == 0)) || { echo "missing on this machine: apt-get install ${missing[*]}" >&2; exit 2; }
 
-key=$(cat e2e/vm/root.sh e2e/harness/requirements.py pyproject.toml | sha256sum | cut -c1-16)
+key=$(cat e2e/vm/root.sh e2e/harness/requirements.py requirements/dev.lock | sha256sum | cut -c1-16)
 root=$CACHE/root-$key
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
