@@ -33,8 +33,8 @@ class PodView:
 def pod_view(engine: Engine, sandbox: Sandbox) -> PodView:
     """The pod as the index has it now, newest container first. Answered from memory.
 
-    With evented PLEG the kubelet looks for a container's present attempt by its name, and takes the first status that has
-    it; behind an older one it would not see the newer, and make that attempt again.
+    With evented PLEG the kubelet looks for a container's present attempt by its name, and takes the first status that
+    has it; behind an older one it would not see the newer, and make that attempt again.
     """
     newest_first = sorted(
         engine.node.containers_of(sandbox.id), key=lambda each: each.status.created_at, reverse=True
