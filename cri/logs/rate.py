@@ -46,9 +46,9 @@ class RateLimit:
         size = sum(map(len, records))
         if size > self._left:
             whole = b"".join(records)
-            records = [self._fitting(whole)]
-            self._suppress(whole[len(records[0]) :])
-            size = len(records[0])
+            size = self._fitting(whole)
+            self._suppress(whole[size:])
+            records = [whole[:size]] if size else []
         self._left -= size
         return told + records
 
@@ -63,9 +63,9 @@ class RateLimit:
         self._untold_bytes = self._untold_lines = 0
         return remark(text)
 
-    def _fitting(self, whole: bytes) -> bytes:
-        """Records up to the one that reaches the limit; none when it has been reached before."""
-        return whole[: whole.find(b"\n", self._left - 1) + 1] if self._left > 0 else b""
+    def _fitting(self, whole: bytes) -> int:
+        """The length of the records up to the one that reaches the limit; 0 when it has been reached before."""
+        return whole.find(b"\n", self._left - 1) + 1 if self._left > 0 else 0
 
     def _suppress(self, records: bytes) -> None:
         lines = records.count(b"\n")

@@ -20,7 +20,7 @@ def admitted(limit: RateLimit, records: list[Piece], now: float) -> bytes:
 def test_records_pass_up_to_the_one_that_reaches_the_limit():
     limit = RateLimit(2 * len(RECORD) + 1)
     assert admitted(limit, [RECORD * 5], 0.0) == RECORD * 3
-    assert admitted(limit, [RECORD], 0.5) == b""
+    assert limit.admit([RECORD], 0.5, remark) == [], "nothing at all, not even an empty write"
     assert (limit.suppressed_lines, limit.suppressed_bytes) == (3, 3 * len(RECORD))
 
 
