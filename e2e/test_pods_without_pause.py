@@ -15,7 +15,7 @@ import pytest
 
 from api.wire import criv1
 from cri.linux.mounts import unmount
-from e2e.harness.cri import container_config
+from e2e.harness.cri import container_config, runtime_ready
 from e2e.harness.eventually import eventually
 from e2e.harness.reboot import reboot
 from e2e.harness.server import CriShim
@@ -170,9 +170,8 @@ async def test_a_killed_server_and_a_new_containerd_find_everything(node: Node, 
     assert await second.output_of("hostname") == "kept"
     await node.containerd.stop()
     await node.containerd.start()
-    await eventually(
-        lambda: second.execute("true"), lambda answer: answer.exit_code == 0, "commands again", 30
-    )
+    await eventually(lambda: runtime_ready(node.cri), bool, "RuntimeReady")
+    assert await second.output_of("hostname") == "kept"
     third = await pod.sleeper("third")
     assert await third.output_of("hostname") == "kept"
 

@@ -18,7 +18,7 @@ from e2e.harness.log_lines import joined, log_lines
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
-    from e2e.harness.cri import Cri
+    from e2e.harness.cri import Cri, runtime_ready
     from e2e.harness.node import Node
     from e2e.harness.workload import Workloads
 
@@ -152,11 +152,7 @@ async def test_containerd_can_be_restarted_beside_the_server(node: Node, workloa
     await node.containerd.kill()
     await node.containerd.start()
 
-    async def runtime_ready() -> bool:
-        status = (await node.cri.runtime.Status(criv1.StatusRequest())).status
-        return next(item.status for item in status.conditions if item.type == "RuntimeReady")
-
-    await eventually(runtime_ready, lambda ready: ready, "RuntimeReady")
+    await eventually(lambda: runtime_ready(node.cri), bool, "RuntimeReady")
     assert await container.output_of("echo alive") == "alive"
     await container.stop(grace_seconds=10)
     assert (await container.status()).exit_code == 0

@@ -133,6 +133,12 @@ def container_config(
     )
 
 
+async def runtime_ready(cri: Cri) -> bool:
+    """Whether the server has a containerd that answers."""
+    status = (await cri.runtime.Status(criv1.StatusRequest())).status
+    return next(item.status for item in status.conditions if item.type == "RuntimeReady")
+
+
 @contextlib.asynccontextmanager
 async def refused(*codes: grpc.StatusCode) -> AsyncIterator[list[grpc.aio.AioRpcError]]:
     """The block must end with an RPC error of one of these codes; the list then holds it for its details."""
