@@ -12,13 +12,14 @@ import pytest_asyncio
 
 from api.wire import criv1
 from e2e.harness.commands import cri_shim
+from e2e.harness.cri import runtime_ready
 from e2e.harness.eventually import eventually
 from e2e.harness.log_lines import joined, log_lines
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
-    from e2e.harness.cri import Cri, runtime_ready
+    from e2e.harness.cri import Cri
     from e2e.harness.node import Node
     from e2e.harness.workload import Workloads
 
