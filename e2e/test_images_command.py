@@ -10,7 +10,6 @@ import tarfile
 from typing import TYPE_CHECKING
 
 import pytest
-from aiohttp import web
 
 from cri.app.built_image import Settings, image_of, layer_from_tar, layout_archive
 from cri.app.host_images import busybox_image
@@ -19,7 +18,7 @@ from e2e.harness.eventually import eventually
 from e2e.harness.image_service import known, present, pull, remove
 from e2e.harness.leftovers import collect_garbage
 from e2e.harness.push import push
-from e2e.harness.scripted_registry import demand_password
+from e2e.harness.scripted_registry import Pause, demand_password
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -67,22 +66,10 @@ async def test_pull_list_remove(node: Node) -> None:
 
 async def test_bars_on_a_terminal(node: Node, scripted: ScriptedRegistry) -> None:
     image = layered(1, 8_000_000, seed=7)
-    layer = image.layers[0].blob
     reference = scripted.hold("t/bars", "1", image)
-    half_shown = asyncio.Event()
-
-    async def half_first(request: web.Request) -> web.StreamResponse | None:
-        if request.method != "GET" or not request.path.endswith(layer.digest):
-            return None
-        response = web.StreamResponse(headers={"Content-Length": str(len(layer.content))})
-        await response.prepare(request)
-        await response.write(layer.content[:5_000_000])
-        await half_shown.wait()
-        await response.write(layer.content[5_000_000:])
-        return response
-
-    scripted.faults.append(half_first)
-    terminal = Terminal(asyncio.get_running_loop(), half_shown)
+    pause = Pause(image.layers[0].blob, 5_000_000)
+    scripted.faults.append(pause)
+    terminal = Terminal(asyncio.get_running_loop(), pause.release)
     process = await asyncio.create_subprocess_exec(
         *(sys.executable, "-m", "cri.app.cli", "image", "pull", reference),
         stdin=asyncio.subprocess.DEVNULL,

@@ -182,3 +182,22 @@ class Stall:
             self.reached.set()
             await self.release.wait()
         return None
+
+
+@dataclass(slots=True)
+class Pause:
+    """Sends the first `after` bytes of a blob, and the rest when `release` is set."""
+
+    blob: Blob
+    after: int
+    release: asyncio.Event = field(default_factory=asyncio.Event)
+
+    async def __call__(self, request: web.Request) -> web.StreamResponse | None:
+        if request.method != "GET" or not request.path.endswith(self.blob.digest):
+            return None
+        response = web.StreamResponse(headers={"Content-Length": str(len(self.blob.content))})
+        await response.prepare(request)
+        await response.write(self.blob.content[: self.after])
+        await self.release.wait()
+        await response.write(self.blob.content[self.after :])
+        return response
