@@ -1,6 +1,6 @@
 """Who dies when.
 
-The moments are counted in calls that have changed something, not in seconds: so a slow machine gets as far between two
+The moments are counted in calls that have changed a pod, not in seconds: so a slow machine gets as far between two
 kills as a fast one. After a number of them by lot the axe falls within a tenth of a second, which is as long as the
 longer calls take.
 """
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from e2e.campaign.figures import Figures
     from e2e.harness.node import Node
 
-MOST_CHANGES = 15
+MOST_CHANGES = 12
 LONGEST_AIM_SECONDS = 0.1
 LONGEST_LIFE_SECONDS = 10.0
 """Changes may be long in coming: a stop waits for its container."""
@@ -60,7 +60,7 @@ async def kill_again_and_again(node: Node, figures: Figures, plan: Plan) -> None
 
 
 async def _changed(figures: Figures, number: int) -> None:
-    """Wait until so many more calls have changed something."""
+    """Wait until so many more calls have changed a pod."""
     target = figures.changes + number
     deadline = time.monotonic() + patiently(LONGEST_LIFE_SECONDS)
     while figures.changes < target and time.monotonic() < deadline:  # noqa: ASYNC110 - counters have no event
