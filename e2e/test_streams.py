@@ -288,7 +288,8 @@ async def test_a_fast_client_of_a_fast_command_does_not_delay_others(container: 
 
 
 async def test_attach_shows_live_output_and_ends_with_the_container(pod: Pod) -> None:
-    script = "echo before; read line; echo got $line; echo problem >&2"
+    ticking = "(while sleep 0.1; do echo tick; done) & "  # which shows that a client is attached
+    script = f"echo before; {ticking} read line; kill $!; echo got $line; echo problem >&2"
     container = await pod.run(command=["sh", "-c", script], stdin=True, stdin_once=True)
     await eventually(
         lambda: asyncio.to_thread(lambda: container.log_file.exists() and container.log_file.read_bytes()),
@@ -300,13 +301,18 @@ async def test_attach_shows_live_output_and_ends_with_the_container(pod: Pod) ->
         connected(url) as (client, ids),
         connected(watching, ("error", "stdout", "stderr")) as (other, theirs),
     ):
+        clients = ((client, ids), (other, theirs))
+        for each, streams in clients:
+            await each.until(lambda each=each, streams=streams: each.received[streams["stdout"]], 30)
         await client.send(ids["stdin"], b"hello\n")
-        for each, streams in ((client, ids), (other, theirs)):
+        for each, streams in clients:
             assert exit_code(await each.content(streams["error"], 30)) == 0
-            assert each.received[streams["stdout"]] == b"got hello\n", "live output only"
+            live = each.received[streams["stdout"]].replace(b"tick\n", b"")
+            assert live == b"got hello\n", "live output only"
             assert each.received[streams["stderr"]] == b"problem\n"
             await each.until(lambda each=each: each.closed)
-    assert {line.content for line in await container.settled_log()} == {b"before", b"got hello", b"problem"}
+    logged = {line.content for line in await container.settled_log()}
+    assert logged == {b"before", b"tick", b"got hello", b"problem"}
 
 
 async def test_stdin_once_ends_the_containers_input(pod: Pod) -> None:
