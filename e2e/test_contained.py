@@ -122,8 +122,7 @@ class Contained:
 
 def skeleton() -> bytes:
     """An archive with nothing but places for what is bound from the host, and a program that starts the server."""
-    lines = f"#!{sys.executable}", "import sys", f"sys.path.insert(0, {str(PROJECT)!r})"
-    program = "\n".join((*lines, "from cri.app.cli import main", "sys.exit(main())", ""))
+    program = f"#!{sys.executable}\nimport sys\nfrom cri.app.cli import main\nsys.exit(main())\n"
     places = ("usr", "etc", "proc", "sys", "dev", "run", "tmp", "var", "var/log", "opt", "opt/cri-shim")
     links = ("bin", "sbin", "lib", "lib64")
     entries = [
