@@ -29,6 +29,10 @@ class Figures:
     """Directories that containerd left of starts that were cut off: a FIFO in each, on a memory file system. It has
     forgotten them, and no request of its API leads to them.
     """
+    empty_shims: int = 0
+    """Shims without a container that containerd left of such starts, beside their bundles. The janitor ends only those
+    whose bundle is gone: another may be about to serve the pod's next container.
+    """
     losses: list[str] = field(default_factory=list)
     leaks: list[str] = field(default_factory=list)
     recovery_seconds: list[float] = field(default_factory=list)

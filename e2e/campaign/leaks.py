@@ -26,6 +26,7 @@ async def look_for_leaks(node: Node, before: Holdings, figures: Figures) -> None
     figures.leaks += [f"address {path.name} is still reserved" for path in reserved]
     directories = node.server.directories
     left = await lasting_leftovers(before, node.containerd, directories, node.cgroup_parent)
-    of_bundles = f"FIFO: {node.containerd.layout.bundles}/"
-    figures.empty_bundles = sum(each.startswith(of_bundles) for each in left)
-    figures.leaks += [each for each in left if not each.startswith(of_bundles)]
+    bundles = [each for each in left if each.startswith(f"FIFO: {node.containerd.layout.bundles}/")]
+    shims = [each for each in left if each.startswith("process: ") and "/containerd-shim-" in each.split()[1]]
+    figures.empty_bundles, figures.empty_shims = len(bundles), len(shims)
+    figures.leaks += [each for each in left if each not in (*bundles, *shims)]
