@@ -61,7 +61,7 @@ async def test_a_client_that_leaves_at_any_moment_leaves_nothing(node: Node, wor
 @pytest.mark.cri_shim_only
 async def test_a_pod_that_nobody_comes_back_for_is_removed(node: Node, workloads: Workloads) -> None:
     """Nothing is done about it here: it must be gone before the fixture's patience ends."""
-    for milliseconds in (20, 60):
+    for milliseconds in (5, 15):
         request = criv1.RunPodSandboxRequest(config=workloads.config(f"left-{milliseconds}"))
         assert not await in_time(node.cri.runtime.RunPodSandbox(request, timeout=milliseconds / 1000))
 

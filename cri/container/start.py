@@ -24,7 +24,7 @@ from cri.concurrency.together import together
 from cri.container.exit import store_in_the_end
 from cri.container.fifos import close_output, open_output, stdin_of, streams_of
 from cri.container.id_mapping import root_mounts, task_options
-from cri.container.pod_shim import met_its_end, shim_settled
+from cri.container.pod_shim import met_its_end, only_task_creation
 from cri.container.records import store_status
 from cri.container.task_deletion import end_task
 from cri.errors import CriError, FailedPrecondition
@@ -87,14 +87,13 @@ async def _start(engine: Engine, container: Container) -> None:
             engine.client.snapshots(container.snapshotter).mounts(container.id),
             open_output(engine, followed, stdin),
         )
-    with stage("shim"):
-        await shim_settled(engine, sandbox)
-    with stage("task-create"):
-        container.task_deleted.clear()
-        options = task_options(handler, sandbox.config)
-        async with root_mounts(engine.paths, sandbox, handler, container.id, mounts) as root:
-            pid = await _create_task_anew(engine, container, followed, stdin, root, options)
-        container.oom = OomCounter.of(pid)
+    options = task_options(handler, sandbox.config)
+    async with only_task_creation(engine, sandbox):
+        with stage("task-create"):
+            container.task_deleted.clear()
+            async with root_mounts(engine.paths, sandbox, handler, container.id, mounts) as root:
+                pid = await _create_task_anew(engine, container, followed, stdin, root, options)
+            container.oom = OomCounter.of(pid)
     running = container.status.running(pid, time.time_ns())
     with stage("task-start"):
         await together(

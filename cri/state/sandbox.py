@@ -27,6 +27,8 @@ class Sandbox:
     snapshotter: str = ""
     image_id: str = ""
     lock: asyncio.Lock = field(default_factory=asyncio.Lock)
+    task_creation: asyncio.Lock = field(default_factory=asyncio.Lock)
+    """Held while a container's task is created, where the first task of the pod brings its shim."""
     ended: asyncio.Event = field(default_factory=asyncio.Event)
     """Set while the sandbox process is known to be gone."""
     task_deleted: asyncio.Event = field(default_factory=asyncio.Event)

@@ -53,6 +53,24 @@ async def test_a_start_beside_a_running_container_waits_for_nothing(node: Double
 
 
 @BY_MOUNTS
+async def test_two_starts_do_not_bring_a_shim_each(node: DoubleNode):
+    pod = await node.sandboxes.run(node.pod_config(), "")
+    containers = [await node.containers.create(pod, node.container_config(name)) for name in ("one", "two")]
+    creation = node.containerd.hang("Tasks.Create", times=1)
+    node.containerd.calls.clear()
+    async with asyncio.TaskGroup() as group:
+        for container in containers:
+            group.create_task(node.containers.start(container))
+        await creation.reached.wait()
+        await asyncio.sleep(0.1)
+        assert node.containerd.methods().count("Tasks.Create") == 1, (
+            "the second would replace the first's shim"
+        )
+        creation.release()
+    assert all(node.containers.get(each).running for each in containers)
+
+
+@BY_MOUNTS
 async def test_a_start_that_met_the_end_is_tried_again(node: DoubleNode):
     pod = await node.sandboxes.run(node.pod_config(), "")
     container = await node.containers.create(pod, node.container_config())
