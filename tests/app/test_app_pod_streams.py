@@ -6,11 +6,14 @@ import asyncio
 import contextlib
 import os
 import pty
+import re
+import socket
 import termios
 from collections.abc import AsyncIterator
 
 import pytest
 import pytest_asyncio
+from wsproto.utilities import generate_accept_token
 
 from cri.app.pod.port_forward import Forward, forward_ports, parse_forward
 from cri.app.pod.remote_command import exit_code, run_remote_command
@@ -220,3 +223,28 @@ async def test_a_local_port_that_is_taken(server: StreamServer):
         url = server.url(PortForwardCall(LoopbackDialler()))
         with pytest.raises(Unavailable, match="cannot listen"):
             await forward_ports(url, "127.0.0.1", (Forward(port, 80),), print)
+
+
+async def test_reading_goes_on_while_the_server_does_not_read():
+    """Each ping asks for an answer, which nobody takes."""
+    read_on = asyncio.Event()
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        request = await reader.readuntil(b"\r\n\r\n")
+        key = re.search(rb"Sec-WebSocket-Key: (\S+)", request)
+        assert key is not None
+        accept = generate_accept_token(key[1])
+        writer.write(b"HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n")
+        writer.write(b"Sec-WebSocket-Accept: %s\r\nSec-WebSocket-Protocol: p\r\n\r\n" % accept)
+        writer.transport.pause_reading()
+        writer.write((b"\x89\x7d" + bytes(125)) * 40_000 + b"\x82\x03end")
+        await read_on.wait()
+        writer.transport.abort()
+
+    listener = socket.create_server(("127.0.0.1", 0))
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+    async with await asyncio.start_server(serve, sock=listener):
+        url = f"http://127.0.0.1:{listener.getsockname()[1]}/exec/token"
+        async with asyncio.timeout(10), connect_stream(url, ("p",)) as client:
+            assert (await anext(client.pieces())).block == b"end"
+            read_on.set()

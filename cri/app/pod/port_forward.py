@@ -104,7 +104,8 @@ class Tunnel:
                 raise Unavailable(f"the stream server broke its protocol: {error}") from None
             for event in events:
                 await self._event(event)
-            await self._flush()
+            if blocks := self._session.take():
+                self._client.post(b"".join(blocks))
         raise Unavailable("the connection to the pod was lost")
 
     async def carry(self, port: int, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

@@ -17,7 +17,7 @@ from urllib.parse import urlsplit
 import h11
 from wsproto.utilities import generate_accept_token
 
-from cri.errors import CriError, Unavailable
+from cri.errors import Unavailable
 from cri.stream.errors import ProtocolError
 from cri.stream.websocket import MessagePiece, Role, WebSocket
 
@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 
 BLOCK_BYTES: Final = 256 << 10
 CONNECT_SECONDS: Final = 30.0
+FAREWELL_SECONDS: Final = 2.0
+"""How long a server that does not read is waited for at the end."""
 
 
 class StreamClient:
@@ -43,8 +45,16 @@ class StreamClient:
 
     async def send(self, message: bytes) -> None:
         """Send a binary message, waiting while the server is slow. Raises Unavailable when the connection is lost."""
+        self.post(message)
+        await self._drained()
+
+    def post(self, message: bytes) -> None:
+        """Send a binary message without waiting: for answers to what was read.
+
+        Who reads must not wait for the server to read: it may be waiting for us to do so, and both would for ever.
+        """
         self._socket.send(message)
-        await self._flush()
+        self._writer.writelines(self._socket.take())
 
     async def pieces(self) -> AsyncIterator[MessagePiece]:
         """What the server sends, until it closes. Raises Unavailable for what is no WebSocket."""
@@ -57,7 +67,7 @@ class StreamClient:
             for event in events:
                 if isinstance(event, MessagePiece):
                     yield event
-            await self._flush()
+            self._writer.writelines(self._socket.take())
             try:
                 data = await self._reader.read(BLOCK_BYTES)
             except OSError as error:
@@ -66,16 +76,17 @@ class StreamClient:
                 return
 
     async def close(self) -> None:
-        """Close in good order, as far as the server is still there."""
-        with contextlib.suppress(CriError):
-            self._socket.close()
-            await self._flush()
-        self._writer.close()
-        with contextlib.suppress(OSError):
-            await self._writer.wait_closed()
+        """Close in good order, as far as the server is still there and reads."""
+        self._socket.close()
+        try:
+            async with asyncio.timeout(FAREWELL_SECONDS):
+                self._writer.writelines(self._socket.take())
+                self._writer.close()
+                await self._writer.wait_closed()
+        except (OSError, TimeoutError):
+            self._writer.transport.abort()
 
-    async def _flush(self) -> None:
-        self._writer.writelines(self._socket.take())
+    async def _drained(self) -> None:
         try:
             await self._writer.drain()
         except OSError as error:
