@@ -37,8 +37,8 @@ FUZZ_SECONDS ?= 60
 fuzz: $(WIRE) ## fuzz the stream protocols, guided by coverage; FUZZ_SECONDS=600 before a release
 	$(BIN)/python -m tests.fuzz --seconds $(FUZZ_SECONDS)
 
-e2e: packages-test $(WIRE) ## end-to-end tests on a private containerd with runc, CNI plugins and a registry
-	$(BIN)/pytest e2e --basetemp="$$(mktemp -d)"
+e2e: packages-test $(WIRE) ## end-to-end tests on two private containerds with runc, CNI plugins and a registry
+	$(BIN)/pytest e2e -n 2 --dist worksteal --basetemp="$$(mktemp -d)"
 
 test-vm: $(WIRE) ## the tests that need cgroup v2, systemd or AppArmor, and critest, in a Debian under qemu
 	e2e/vm/run.sh

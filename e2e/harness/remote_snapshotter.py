@@ -22,6 +22,8 @@ from google.protobuf import empty_pb2
 
 from api.wire.containerd import snapshots_pb2 as wire
 from api.wire.containerd import snapshots_pb2_grpc, types_pb2
+from e2e.harness.cri import runtime_ready
+from e2e.harness.eventually import eventually
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Mapping
@@ -149,6 +151,7 @@ async def remote_snapshotter(node: Node, directory: Path) -> AsyncIterator[Remot
 async def _restart(node: Node) -> None:
     await node.containerd.stop()
     await node.containerd.start()
+    await eventually(lambda: runtime_ready(node.cri), bool, "RuntimeReady")
 
 
 def _extract(tar: bytes, directory: Path) -> None:
