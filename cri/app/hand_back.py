@@ -28,7 +28,6 @@ from cri.app.config.load import load
 from cri.app.housekeeping.offline import on_node
 from cri.app.node import LOG_KEEPER_COMMAND
 from cri.app.socket import remove_stale_socket, socket_path
-from cri.concurrency.together import all_of
 from cri.errors import CriError, FailedPrecondition
 from cri.linux.boot import boot_id
 from cri.linux.mounts import mount_table, unmount
@@ -93,12 +92,15 @@ async def _hand_back(configuration: Configuration, state: Path | None) -> tuple[
             await on_node(configuration, _give_processes)
             records = await _with_merged_status(client, files)
             outcome = await _recovered(client, records)
-            by_id = {record.id: record for record in records}
-            await _write_statuses(client, files, outcome, by_id)
+            await _write_statuses(files, outcome)
         except containerd_errors.ContainerdError as error:
             raise FailedPrecondition(f"{error}; containerd must run, with its CRI plugin off") from error
     points = [entry.mount_point for entry in mount_table()]
-    state = state or containerd_state(points, section.namespace, by_id) or DEFAULT_STATE
+    state = (
+        state
+        or containerd_state(points, section.namespace, [record.id for record in records])
+        or DEFAULT_STATE
+    )
     for sandbox in outcome.sandboxes:
         _move_sandbox_files(paths, files, state, sandbox.record.id)
     await _end_log_keeper(paths)
@@ -148,19 +150,11 @@ async def _recovered(client: Client, records: Sequence[ContainerdContainer]) -> 
     return await asyncio.to_thread(recover, observed)
 
 
-async def _write_statuses(
-    client: Client, files: PluginFiles, outcome: Recovery, records: dict[str, ContainerdContainer]
-) -> None:
-    """The files first, then our extensions away: until then the record is the one that counts."""
+async def _write_statuses(files: PluginFiles, outcome: Recovery) -> None:
+    """Ours stay in the records, because containerd removes no extension; who takes the pods again compares the two."""
     for found in outcome.containers:
         stored = StatusRecord(found.status, found.resources)
         await asyncio.to_thread(_write, files.status(found.record.id), render_status(stored))
-    await all_of([_without_status(client, records[found.record.id]) for found in outcome.containers])
-
-
-async def _without_status(client: Client, record: ContainerdContainer) -> None:
-    kept = {name: value for name, value in record.extensions.items() if name != STATUS_EXTENSION}
-    await client.containers.update(ContainerdContainer(id=record.id, extensions=kept), "extensions")
 
 
 def _write(path: Path, data: bytes) -> None:
