@@ -10,6 +10,7 @@ samplers, the event stream); it is restarted with a growing pause and each death
 from __future__ import annotations
 
 import asyncio
+import inspect
 from typing import TYPE_CHECKING, Self, TypeVar
 
 import structlog
@@ -122,4 +123,8 @@ async def shielded(work: Coroutine[object, object, T], name: str, deadline_secon
     For clean-up that must not be cut short. Raises TimeoutError when the deadline (of its own, not the
     caller's) passes, after cancelling `work`.
     """
-    return await finished(asyncio.wait_for(work, deadline_seconds), name)
+    try:
+        return await finished(asyncio.wait_for(work, deadline_seconds), name)
+    finally:
+        if inspect.getcoroutinestate(work) == inspect.CORO_CREATED:  # the loop ended before the first step
+            work.close()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import inspect
 
 import pytest
 
@@ -101,3 +102,19 @@ async def test_shielded_work_gives_its_result_and_its_error():
     assert await shielded(value(), "value", 1) == 7
     with pytest.raises(OSError, match="busy"):
         await shielded(failure(), "failure", 1)
+
+
+async def test_shielded_work_that_the_end_of_the_loop_forestalls_is_not_missed():
+    """A loop that ends cancels every task, also one that has not begun; the work must not warn of that later."""
+
+    async def work() -> None:
+        raise AssertionError("never begun")
+
+    forestalled = work()
+    caller = asyncio.get_running_loop().create_task(shielded(forestalled, "work", 1))
+    await asyncio.sleep(0)
+    for task in asyncio.all_tasks() - {asyncio.current_task()}:
+        task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await caller
+    assert inspect.getcoroutinestate(forestalled) == inspect.CORO_CLOSED
