@@ -19,8 +19,9 @@ from cri.concurrency.undo import UndoStack
 from cri.container.id_mapping import snapshot_labels
 from cri.container.image_volumes import with_volume_images
 from cri.container.log_path import absolute_log_path
+from cri.container.plan import ContainerPlan
 from cri.container.signals import signal_number, stop_signal
-from cri.container.spec import ContainerPlan, build_spec
+from cri.container.spec import build_spec
 from cri.container.unpacked import with_unpacked
 from cri.errors import FailedPrecondition, InvalidArgument, NotFound
 from cri.observe.stages import annotate, stage

@@ -6,7 +6,6 @@ Everything that needs a look at the host, the image or containerd happens here; 
 from __future__ import annotations
 
 import asyncio
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -18,6 +17,7 @@ from cri.container.cdi import nodes_of
 from cri.container.devices import device_sources, host_devices
 from cri.container.image_volumes import image_volumes
 from cri.container.mount_sources import mount_sources
+from cri.container.plan import image_defaults
 from cri.container.profiles import seccomp_profile
 from cri.container.selinux import relabel_all
 from cri.container.users import resolved_user
@@ -26,27 +26,15 @@ from cri.errors import InvalidArgument
 from cri.oci.apparmor import needs_default_profile
 from cri.oci.container import ContainerSpecInputs, SandboxFacts, container_spec
 from cri.oci.devices import HostDevice, wants_host_devices
-from cri.oci.image_defaults import ImageDefaults
 from cri.oci.user import container_user_request
 
 if TYPE_CHECKING:
     from cri.concurrency.undo import UndoStack
     from cri.container.engine import Engine
     from cri.container.handlers import Handler
-    from cri.image.image import Image
+    from cri.container.plan import ContainerPlan
     from cri.oci.spec import Spec
-    from cri.state.records import ContainerRecord
     from cri.state.sandbox import Sandbox
-
-
-@dataclass(frozen=True, slots=True)
-class ContainerPlan:
-    """What a container will be made of."""
-
-    record: ContainerRecord
-    sandbox: Sandbox
-    image: Image
-    handler: Handler
 
 
 async def build_spec(engine: Engine, plan: ContainerPlan, undo: UndoStack) -> Spec:
@@ -100,20 +88,6 @@ async def build_spec(engine: Engine, plan: ContainerPlan, undo: UndoStack) -> Sp
         cdi_nodes=await nodes_of(config, cdi, engine.oci),
     )
     return container_spec(inputs)
-
-
-def image_defaults(image: Image) -> ImageDefaults:
-    """The image's part of the container's process."""
-    config = image.config
-    return ImageDefaults(
-        user=config.user,
-        env=config.env,
-        entrypoint=config.entrypoint,
-        cmd=config.cmd,
-        working_dir=config.working_dir,
-        volumes=config.volumes,
-        stop_signal=config.stop_signal,
-    )
 
 
 def sandbox_facts(engine: Engine, sandbox: Sandbox) -> SandboxFacts:

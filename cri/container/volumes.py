@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from cri.concurrency.threads import finished_in_thread
 from cri.container.image_view import look_into
+from cri.container.plan import image_defaults
 from cri.container.unpacked import with_unpacked
 from cri.linux.copy_tree import copy_tree
 from cri.linux.files import open_beneath
@@ -19,15 +20,13 @@ from cri.oci.mounts import AnonymousVolume, anonymous_volume_paths
 if TYPE_CHECKING:
     from cri.concurrency.undo import UndoStack
     from cri.container.engine import Engine
-    from cri.container.spec import ContainerPlan
+    from cri.container.plan import ContainerPlan
 
 
 async def anonymous_volumes(
     engine: Engine, plan: ContainerPlan, undo: UndoStack
 ) -> tuple[AnonymousVolume, ...]:
     """Make the directories that the image asks for and the request does not provide; removal is pushed on `undo`."""
-    from cri.container.spec import image_defaults
-
     destinations = anonymous_volume_paths(image_defaults(plan.image), plan.record.config.mounts, engine.oci)
     if not destinations:
         return ()

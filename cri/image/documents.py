@@ -11,9 +11,11 @@ from typing import TYPE_CHECKING, Final, Protocol
 
 from cri.errors import FailedPrecondition, NotFound
 from cri.image.manifest import Index, Manifest, is_index, parse_document
-from cri.image.platform import Platform, choose
+from cri.image.platform import Platform, normalised, runnable
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from api.containerd import Descriptor
     from cri.image.manifest import BlobDescriptor
 
@@ -86,6 +88,18 @@ def _best(index: Index, platform: Platform, name: str) -> BlobDescriptor:
     found = [str(entry.platform.value) for entry in index.manifests if entry.platform is not None]
     available = ", ".join(dict.fromkeys(kind for kind in found if "unknown" not in kind)) or "none"
     raise NotFound(f"{name}: no image for platform {platform}; the index has {available}")
+
+
+def choose(manifests: Sequence[BlobDescriptor], host: Platform) -> list[BlobDescriptor]:
+    """The entries of an index that run on `host`, best first; those that name no platform come last."""
+    rank = {platform: position for position, platform in enumerate(runnable(host))}
+    ranked = []
+    for entry in manifests:
+        if entry.platform is None:
+            ranked.append((len(rank), entry))
+        elif (platform := normalised(entry.platform.value)) in rank:
+            ranked.append((rank[platform], entry))
+    return [entry for _, entry in sorted(ranked, key=lambda pair: pair[0])]
 
 
 def gc_labels(step: Step, manifest: Manifest, *, keep_layers: bool) -> dict[str, str]:

@@ -1,21 +1,15 @@
-"""Which of an index's manifests runs on this machine. Pure, but for `host_platform`.
+"""Which platforms there are, and which of them run on this machine. Pure, but for `host_platform`.
 
 Names are Go's (OCI image-spec, image-index.md). An image for an older variant of the machine's architecture
-runs too, and so do 32-bit images on amd64 and arm64; the best match wins, then the order in the index.
+runs too, and so do 32-bit images on amd64 and arm64; the best match wins.
 """
 
 from __future__ import annotations
 
 import os
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 from cri.errors import InvalidArgument
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from cri.image.manifest import BlobDescriptor
 
 _MACHINES = {
     "x86_64": ("amd64", ""),
@@ -87,15 +81,3 @@ def runnable(host: Platform) -> list[Platform]:
             older = older[older.index(best.variant) + 1 :]
         order.extend(Platform(best.os, "arm", variant) for variant in older)
     return order
-
-
-def choose(manifests: Sequence[BlobDescriptor], host: Platform) -> list[BlobDescriptor]:
-    """The entries of an index that run on `host`, best first; those that name no platform come last."""
-    rank = {platform: position for position, platform in enumerate(runnable(host))}
-    ranked = []
-    for entry in manifests:
-        if entry.platform is None:
-            ranked.append((len(rank), entry))
-        elif (platform := normalised(entry.platform.value)) in rank:
-            ranked.append((rank[platform], entry))
-    return [entry for _, entry in sorted(ranked, key=lambda pair: pair[0])]

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from cri.errors import CriError, FailedPrecondition, Unimplemented
 from cri.image.chain import chain_ids
+from cri.image.documents import choose
 from cri.image.manifest import (
     DOCKER_INDEX,
     DOCKER_MANIFEST,
@@ -22,7 +23,7 @@ from cri.image.manifest import (
     parse_config,
     parse_document,
 )
-from cri.image.platform import Platform, choose, normalised
+from cri.image.platform import Platform, normalised
 from cri.image.proxy import proxy_for
 from tests.image.made_images import digest_of, image_of
 

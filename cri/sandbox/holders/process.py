@@ -20,8 +20,8 @@ from api.wire import criv1
 from cri.concurrency.together import all_of
 from cri.container.apparmor import loaded_profiles
 from cri.container.id_mapping import root_mounts, snapshot_labels
+from cri.container.plan import image_defaults
 from cri.container.profiles import seccomp_profile
-from cri.container.spec import image_defaults
 from cri.container.unpacked import with_unpacked
 from cri.container.users import resolved_user
 from cri.observe.stages import stage
