@@ -8,6 +8,7 @@ directory for a look at its logs.
 from __future__ import annotations
 
 import os
+import signal
 from typing import TYPE_CHECKING
 
 import pytest
@@ -39,6 +40,9 @@ def pytest_configure(config: pytest.Config) -> None:
 def pytest_sessionstart(session: pytest.Session) -> None:
     if session.config.option.collectonly:
         return
+    # A shell has its background jobs ignore SIGINT, and what they start ignores it too: a tool that a test
+    # interrupts would never end.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     if SERVER not in (CRI_SHIM, BUILT_IN):
         pytest.exit(f"E2E_SERVER={SERVER}: must be {CRI_SHIM} or {BUILT_IN}", returncode=4)
     try:
