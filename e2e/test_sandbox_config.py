@@ -103,7 +103,10 @@ container_annotations = ["container.test/a*"]
                 "io.kubernetes.cri.sandbox-id": "no",
             }
         )
-        assert await container.output_of("ulimit -Sn; ulimit -Hn; echo $FROM_BASE") == "1234\n4321\nyes"
+        assert await container.output_of("echo $FROM_BASE") == "yes"
+        # Of the container's process: Debian 12's runc, of Go 1.19, may raise the soft limit of one that it adds.
+        limits = await container.output_of("grep 'Max open files' /proc/1/limits")
+        assert limits.split()[3:5] == ["1234", "4321"], limits
         found = (await runtime_spec(container))["annotations"]
         assert {"vm.test/cpu": "2", "exact": "1", "container.test/abc": "in"}.items() <= found.items()
         assert found["io.kubernetes.cri.sandbox-id"] == pod.id

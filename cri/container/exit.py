@@ -19,6 +19,7 @@ import structlog
 from api.containerd import Exit, ProcessStatus
 from api.containerd import errors as containerd_errors
 from cri.concurrency.together import together
+from cri.container.out_of_memory import was_oom_killed
 from cri.container.records import store_status
 from cri.container.task_deletion import delete_task
 from cri.errors import CriError
@@ -34,7 +35,6 @@ log = structlog.get_logger(__name__)
 
 DRAIN_SECONDS = 10.0
 """How long an exit waits for the last of the log; a process left in a shared PID namespace may hold the pipe."""
-SIGKILL_STATUS = 137
 STORE_ATTEMPTS = 6
 FIRST_PAUSE_SECONDS = 0.1
 LONGEST_PAUSE_SECONDS = 30.0
@@ -58,7 +58,7 @@ async def record_exit(engine: Engine, container: Container, exit_: Exit) -> None
             if confirmed is None:
                 return
             exit_ = confirmed
-        oom_killed = _oom_killed(container, exit_.status)
+        oom_killed = was_oom_killed(engine, container, exit_.status)
         status = container.status.exited(exit_.status, exit_.at, oom_killed=oom_killed)
         stored = await _settle(engine, container, status)
     engine.supervisor.start(
@@ -145,10 +145,3 @@ def _anothers(container: Container, exit_: Exit) -> bool:
     """Whether the exit is that of a process before the one that runs now."""
     known = container.status.phase is Phase.RUNNING and container.status.pid and exit_.pid
     return bool(known) and exit_.pid != container.status.pid
-
-
-def _oom_killed(container: Container, exit_status: int) -> bool:
-    """Whether the kernel's memory limit ended it. A child's OOM kill does not make a normal end one."""
-    if exit_status != SIGKILL_STATUS:
-        return False
-    return container.oom_seen or bool(container.oom and container.oom.kills())

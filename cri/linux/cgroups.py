@@ -68,10 +68,14 @@ def directory_of(cgroup: str, controller: str = "") -> Path | None:
 class OomCounter:
     """The OOM-kill counter of the cgroup that a process was in when `of` was called.
 
-    The counter outlives the process but not the cgroup: read it before the task is deleted.
+    The counter outlives the process but not the cgroup: read it before the task is deleted. systemd takes a scope
+    away as soon as its last process is gone, so that may be too late; version 2 also counts a kill in every cgroup
+    above, and the pod's slice stays.
     """
 
     file: Path
+    above_before: int = 0
+    """What the counter of the cgroup above was at when `of` was called."""
 
     @classmethod
     def of(cls, pid: int) -> OomCounter | None:
@@ -83,7 +87,8 @@ class OomCounter:
         if "memory" in directories:
             return cls(directories["memory"] / "memory.oom_control")
         if version() == 2 and "" in directories:
-            return cls(directories[""] / "memory.events")
+            counter = cls(directories[""] / "memory.events")
+            return cls(counter.file, counter._above() or 0)
         return None
 
     @classmethod
@@ -95,15 +100,26 @@ class OomCounter:
 
     def kills(self) -> int | None:
         """Processes killed so far (on version 2 below it too); None when the cgroup is gone."""
-        try:
-            text = self.file.read_text(encoding="ascii")
-        except OSError:
-            return None
-        for line in text.splitlines():
-            key, _, value = line.partition(" ")
-            if key == "oom_kill":
-                return int(value)
+        return _oom_kills_in(self.file)
+
+    def kills_above(self) -> int:
+        """Processes killed since `of` in the cgroup above and everywhere below that; 0 on version 1."""
+        return max((self._above() or 0) - self.above_before, 0)
+
+    def _above(self) -> int | None:
+        return None if version() == 1 else _oom_kills_in(self.file.parent.parent / self.file.name)
+
+
+def _oom_kills_in(file: Path) -> int | None:
+    try:
+        text = file.read_text(encoding="ascii")
+    except OSError:
         return None
+    for line in text.splitlines():
+        key, _, value = line.partition(" ")
+        if key == "oom_kill":
+            return int(value)
+    return None
 
 
 def oom_kills(pid: int) -> int | None:

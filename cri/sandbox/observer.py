@@ -18,6 +18,7 @@ from api.wire.containerd import event_types_pb2 as events
 from api.wire.containerd import images_pb2
 from cri.concurrency.together import first_cause, together
 from cri.container.exit import record_exit, record_loss
+from cri.container.out_of_memory import record_oom_kill
 from cri.errors import Unavailable
 from cri.observe.stages import operation
 from cri.sandbox.holders.mounts import is_intact
@@ -123,6 +124,7 @@ class Observer:
             container = self._engine.node.containers.find(message.container_id)
             if container is not None:
                 container.oom_seen = True
+                self._start(f"oom {container.id[:13]}", record_oom_kill(self._engine, container))
         elif isinstance(message, images_pb2.ImageCreate | images_pb2.ImageUpdate | images_pb2.ImageDelete):
             self._start(
                 f"image {message.name}", self._engine.images.on_image_event(event.topic, message.name)

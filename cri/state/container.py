@@ -18,6 +18,9 @@ class OomKills(Protocol):
     def kills(self) -> int | None:
         """The count, None if it can no longer be read."""
 
+    def kills_above(self) -> int:
+        """The same for all that shares its cgroup parent, which can still be read then; 0 where nothing tells."""
+
 
 @dataclass(slots=True, eq=False)
 class Container:

@@ -28,7 +28,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 from api.containerd import Container as ContainerdContainer
 from api.containerd import Process, ProcessStatus
-from cri.state.container_status import ContainerStatus, Phase
+from cri.state.container_status import SIGKILL_EXIT_CODE, ContainerStatus, Phase
 from cri.state.records import (
     KIND_CONTAINER,
     KIND_LABEL,
@@ -46,7 +46,6 @@ if TYPE_CHECKING:
     from cri.state.pins import Pins
 
 ALIVE = frozenset({ProcessStatus.RUNNING, ProcessStatus.PAUSED, ProcessStatus.PAUSING})
-SIGKILL_STATUS = 137
 CUT_OFF = "the runtime was stopped while it started the container"
 
 _ID = re.compile(r"[0-9a-f]{64}")
@@ -233,7 +232,7 @@ def _container(
     stored = StatusRecord.from_containerd(container)
     if stored is None:
         stored = StatusRecord(ContainerStatus(Phase.CREATED, created_at=container.created_at))
-    killed = task is not None and task.exit_status == SIGKILL_STATUS and observed.oom_killed(container)
+    killed = task is not None and task.exit_status == SIGKILL_EXIT_CODE and observed.oom_killed(container)
     status = _status(stored.status, task, observed.now, oom_killed=killed)
     unanswered = task is not None and task.status is ProcessStatus.UNKNOWN
     created = task is None and status.phase is Phase.CREATED
@@ -255,7 +254,7 @@ def _open(unanswered: bool, status: ContainerStatus) -> bool:  # noqa: FBT001
 
 
 def _undone(task: Process) -> bool:
-    return task.status is ProcessStatus.STOPPED and task.exit_status == SIGKILL_STATUS
+    return task.status is ProcessStatus.STOPPED and task.exit_status == SIGKILL_EXIT_CODE
 
 
 def _status(stored: ContainerStatus, task: Process | None, now: int, *, oom_killed: bool) -> ContainerStatus:

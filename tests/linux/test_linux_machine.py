@@ -53,6 +53,18 @@ def test_counter_files_of_both_versions(tmp_path):
     assert cgroups.OomCounter(tmp_path / "gone").kills() is None
 
 
+def test_version_2_counts_a_kill_above_too_where_the_count_stays(tmp_path, monkeypatch):
+    monkeypatch.setattr(cgroups, "version", lambda: 2)
+    pod, container = tmp_path / "memory.events", tmp_path / "container/memory.events"
+    pod.write_text("oom 4\noom_kill 4\n")
+    counter = cgroups.OomCounter(container, above_before=4)
+    assert (counter.kills(), counter.kills_above()) == (None, 0)
+    pod.write_text("oom 5\noom_kill 5\n")
+    assert (counter.kills(), counter.kills_above()) == (None, 1)
+    monkeypatch.setattr(cgroups, "version", lambda: 1)
+    assert counter.kills_above() == 0
+
+
 def test_a_mount_that_shows_a_part_of_the_tree():
     part = _parse("1 2 0:3 /docker/abc /sys/fs/cgroup/memory rw - cgroup cgroup rw,memory\n")
     assert cgroups._below(part, "/docker/abc/pod/ctr") == Path("/sys/fs/cgroup/memory/pod/ctr")
