@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import time
 
 from api.wire import criv1
 from e2e.bench import operation as op
@@ -20,13 +19,16 @@ PARALLEL = 10
 
 async def one_pod(contender: Contender) -> None:
     """The life of a pod with one container, step by step."""
-    async with contender.timed(op.RUN_POD):
-        pod = await contender.pod()
-    async with contender.timed(op.CREATE_AND_START):
-        async with contender.timed(op.CREATE):
-            container = await pod.create(command=UNTIL_STOPPED)
-        async with contender.timed(op.START):
-            await container.start()
+    async with contender.timed(op.TO_RUNNING):
+        async with contender.timed(op.RUN_POD):
+            pod = await contender.pod()
+        async with contender.timed(op.CREATE_AND_START):
+            async with contender.timed(op.CREATE):
+                container = await pod.create(command=UNTIL_STOPPED)
+            async with contender.timed(op.START):
+                await container.start()
+    async with contender.timed(op.SECOND_CONTAINER):
+        await pod.run("second", command=UNTIL_STOPPED)
     for _ in range(EXEC_CALLS):
         async with contender.timed(op.EXEC_SYNC):
             await container.execute("true")
@@ -51,10 +53,11 @@ async def whole_pod(contender: Contender) -> None:
     async with contender.timed(op.WHOLE_POD):
         pod = await contender.pod()
         container = await pod.run(command=UNTIL_STOPPED)
-        await container.stop(GRACE_SECONDS)
-        await container.remove()
-        await pod.stop()
-        await pod.remove()
+        async with contender.timed(op.STOP_AND_REMOVE):
+            await container.stop(GRACE_SECONDS)
+            await container.remove()
+            await pod.stop()
+            await pod.remove()
     contender.workloads.made.remove(pod)
 
 
@@ -67,9 +70,8 @@ async def parallel_pods(contender: Contender, pods: int) -> None:
             pod = await contender.pod()
             await pod.run(command=UNTIL_STOPPED)
 
-    began = time.perf_counter()
-    await asyncio.gather(*(one() for _ in range(pods)))
-    contender.measurements.add(op.PODS_PER_SECOND, contender.name, pods / (time.perf_counter() - began))
+    async with contender.timed(op.PODS_AT_ONCE):
+        await asyncio.gather(*(one() for _ in range(pods)))
     await remove_pods(contender)
 
 
@@ -113,12 +115,3 @@ async def lists(contender: Contender, calls: int, objects: int) -> None:
         found = (len(listed.containers), len(pods.items))
         if found != (objects, objects):
             raise RuntimeError(f"{contender.name} lists {found[0]} containers and {found[1]} sandboxes")
-
-
-def memory(contender: Contender) -> None:
-    """What the server's processes hold at this moment."""
-    server = contender.resident_mebibytes([contender.node.server.pid])
-    contender.measurements.add(op.MEMORY, contender.name, server)
-    if helpers := contender.helpers():
-        keeper = contender.resident_mebibytes(helpers)
-        contender.measurements.add(op.KEEPER_MEMORY, contender.name, keeper)

@@ -34,6 +34,14 @@ async def one_large(contender: Contender, shelf: Registry) -> None:
     await _forget(contender, [reference])
 
 
+async def one_small(contender: Contender, shelf: Registry) -> None:
+    """An image of one small layer."""
+    reference = f"{shelf.host}/bench/small-0:1"
+    async with contender.timed(op.PULL_SMALL):
+        await _pull(contender, reference)
+    await _forget(contender, [reference])
+
+
 async def many_small(contender: Contender, shelf: Registry) -> None:
     """Twenty images, five at a time."""
     references = [f"{shelf.host}/bench/small-{number}:1" for number in range(SMALL_IMAGES)]

@@ -15,7 +15,7 @@ def table(measurements: Measurements, around: Surroundings) -> str:
         f"{around.date}: containerd {around.containerd}, runc {around.runc}, cri-shim {around.cri_shim}, "
         f"Python {around.python}, Linux {around.kernel}, {around.processors} processors"
     )
-    columns = f"{'medians':<44}{'unit':>7}{'containerd':>12}{'cri-shim':>12}{'ratio':>8}  goal"
+    columns = f"{'medians':<52}{'unit':>7}{'containerd':>12}{'cri-shim':>12}{'ratio':>8}  goal"
     rows = [_row(operation, measurements) for operation in measurements.values]
     warning = [f"ATTENTION: {around.warning}"] if around.warning else []
     return "\n".join([head, *warning, "", columns, *rows])
@@ -26,12 +26,13 @@ def _row(operation: Operation, measurements: Measurements) -> str:
     cells = "".join(f"{_number(medians.get(server)):>12}" for server in (BUILT_IN, CRI_SHIM))
     ratio = measurements.ratio(operation)
     goal = ""
-    if operation.goal is not None and ratio is not None:
-        goal = f"{operation.better.value} {operation.goal:.2f}  {VERDICTS[operation.reached(ratio)]}"
-    if operation.limit is not None and (ours := medians.get(CRI_SHIM)) is not None:
-        goal = f"≤ {operation.limit:g} {operation.unit}  {VERDICTS[ours <= operation.limit]}"
+    if operation.goal is not None:
+        goal = f"{operation.better.value} {operation.goal:.2f}"
+    elif operation.limit is not None:
+        goal = f"≤ {operation.limit:g} {operation.unit}"
+    goal = f"{goal}  {VERDICTS[measurements.reached(operation)]}"
     shown = "" if ratio is None else f"{ratio:.2f}"
-    return f"{operation.name:<44}{operation.unit:>7}{cells}{shown:>8}  {goal}".rstrip()
+    return f"{operation.name:<52}{operation.unit:>7}{cells}{shown:>8}  {goal}".rstrip()
 
 
 def _number(value: float | None) -> str:
@@ -49,11 +50,11 @@ def document(measurements: Measurements, around: Surroundings) -> dict[str, obje
                 "name": operation.name.strip(),
                 "unit": operation.unit,
                 "medians": measurements.medians(operation),
-                "ratio": (ratio := measurements.ratio(operation)),
+                "ratio": measurements.ratio(operation),
                 "goal": operation.goal,
                 "limit": operation.limit,
                 "better": operation.better.name.lower(),
-                "reached": None if ratio is None else operation.reached(ratio),
+                "reached": measurements.reached(operation),
                 "values": values,
             }
             for operation, values in measurements.values.items()

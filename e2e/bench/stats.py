@@ -1,4 +1,4 @@
-"""Measurements of measuring: what stats and metrics of many running containers cost, and what idling costs."""
+"""Measurements of measuring: what stats and metrics of many running containers cost."""
 
 from __future__ import annotations
 
@@ -14,7 +14,6 @@ from e2e.harness.node import CRI_SHIM
 
 PAUSE_SECONDS = 0.5
 """Longer than a reading is shared among callers."""
-IDLE_SECONDS = 10
 
 
 async def run_pods(contender: Contender, pods: int) -> None:
@@ -47,11 +46,3 @@ async def lists(contender: Contender, calls: int, pods: int) -> None:
             if contender.name == CRI_SHIM:
                 raise
         await asyncio.sleep(PAUSE_SECONDS)
-
-
-async def idle(contender: Contender) -> None:
-    """The processor time of a server that nobody asks anything, with everything still running."""
-    before = contender.processor_seconds()
-    await asyncio.sleep(IDLE_SECONDS)
-    spent = contender.processor_seconds() - before
-    contender.measurements.add(op.IDLE, contender.name, spent / IDLE_SECONDS * 1000)
