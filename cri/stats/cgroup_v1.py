@@ -48,25 +48,25 @@ class CgroupV1:
         return values.number(self._held("cpuacct", "cpuacct.usage"))
 
     def details(self) -> Details:
-        """A dozen files, of which none is held open."""
-        cpu = values.pairs(self._once("cpu", "cpu.stat"))
-        oom = values.pairs(self._once("memory", "memory.oom_control"))
+        """A dozen files."""
+        cpu = values.pairs(self._held("cpu", "cpu.stat"))
+        oom = values.pairs(self._held("memory", "memory.oom_control"))
         return Details(
-            user=values.number(self._once("cpuacct", "cpuacct.usage_user")),
-            system=values.number(self._once("cpuacct", "cpuacct.usage_sys")),
+            user=values.number(self._held("cpuacct", "cpuacct.usage_user")),
+            system=values.number(self._held("cpuacct", "cpuacct.usage_sys")),
             throttling=Throttling(
                 periods=int(cpu.get(b"nr_periods", 0)),
                 throttled_periods=int(cpu.get(b"nr_throttled", 0)),
                 throttled=int(cpu.get(b"throttled_time", 0)),
             ),
-            kernel_memory=values.number(self._once("memory", "memory.kmem.usage_in_bytes")),
-            max_memory=values.number(self._once("memory", "memory.max_usage_in_bytes")),
-            memory_limit_hits=values.number(self._once("memory", "memory.failcnt")),
+            kernel_memory=values.number(self._held("memory", "memory.kmem.usage_in_bytes")),
+            max_memory=values.number(self._held("memory", "memory.max_usage_in_bytes")),
+            memory_limit_hits=values.number(self._held("memory", "memory.failcnt")),
             oom_kills=int(oom.get(b"oom_kill", 0)),
-            threads_limit=values.limit(self._once("pids", "pids.max")),
+            threads_limit=values.limit(self._held("pids", "pids.max")),
             devices=values.devices_v1(
-                self._once("blkio", "blkio.throttle.io_service_bytes_recursive"),
-                self._once("blkio", "blkio.throttle.io_serviced_recursive"),
+                self._held("blkio", "blkio.throttle.io_service_bytes_recursive"),
+                self._held("blkio", "blkio.throttle.io_serviced_recursive"),
             ),
             hugepages=tuple(self._hugepages()),
         )
@@ -113,17 +113,13 @@ class CgroupV1:
         for size in hugepage_sizes(directory, "usage_in_bytes"):
             yield Hugepages(
                 size,
-                values.number(self._once("hugetlb", f"hugetlb.{size}.usage_in_bytes")),
-                values.number(self._once("hugetlb", f"hugetlb.{size}.max_usage_in_bytes")),
+                values.number(self._held("hugetlb", f"hugetlb.{size}.usage_in_bytes")),
+                values.number(self._held("hugetlb", f"hugetlb.{size}.max_usage_in_bytes")),
             )
 
     def _held(self, controller: str, name: str) -> bytes:
         directory = self._directories.get(controller)
         return b"" if directory is None else self._files.read(f"{directory}/{name}")
-
-    def _once(self, controller: str, name: str) -> bytes:
-        directory = self._directories.get(controller)
-        return b"" if directory is None else self._files.read_once(f"{directory}/{name}")
 
 
 def hugepage_sizes(directory: str, suffix: str) -> list[str]:

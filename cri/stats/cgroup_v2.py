@@ -45,10 +45,10 @@ class CgroupV2:
         return int(content.split(None, 2)[1]) * _MICROSECOND if content else 0
 
     def details(self) -> Details:
-        """Six files and those of huge pages, of which only cpu.stat and memory.stat are held open."""
+        """Six files and those of huge pages."""
         cpu = values.pairs(self._held("cpu.stat"))
         memory = values.pairs(self._held("memory.stat"))
-        events = values.pairs(self._once("memory.events"))
+        events = values.pairs(self._held("memory.events"))
         return Details(
             user=int(cpu.get(b"user_usec", 0)) * _MICROSECOND,
             system=int(cpu.get(b"system_usec", 0)) * _MICROSECOND,
@@ -58,13 +58,13 @@ class CgroupV2:
                 throttled=int(cpu.get(b"throttled_usec", 0)) * _MICROSECOND,
             ),
             kernel_memory=_kernel_memory(memory),
-            max_memory=values.number(self._once("memory.peak")),
+            max_memory=values.number(self._held("memory.peak")),
             memory_limit_hits=int(events.get(b"max", 0)),
             oom_kills=int(events.get(b"oom_kill", 0)),
-            threads_limit=values.limit(self._once("pids.max")),
-            devices=values.devices_v2(self._once("io.stat")),
+            threads_limit=values.limit(self._held("pids.max")),
+            devices=values.devices_v2(self._held("io.stat")),
             hugepages=tuple(
-                Hugepages(size, values.number(self._once(f"hugetlb.{size}.current")))
+                Hugepages(size, values.number(self._held(f"hugetlb.{size}.current")))
                 for size in hugepage_sizes(self._directory, "current")
             ),
         )
@@ -100,9 +100,6 @@ class CgroupV2:
 
     def _held(self, name: str) -> bytes:
         return self._files.read(f"{self._directory}/{name}")
-
-    def _once(self, name: str) -> bytes:
-        return self._files.read_once(f"{self._directory}/{name}")
 
 
 def _kernel_memory(stat: Mapping[bytes, bytes]) -> int:

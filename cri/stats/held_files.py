@@ -63,18 +63,6 @@ class HeldFiles:
                 raise CgroupGoneError(path) from None
             raise
 
-    def read_once(self, path: str) -> bytes:
-        """The contents of a file that is read too rarely to hold it open."""
-        if path in self._absent:
-            return b""
-        descriptor = self._open(path)
-        if descriptor is None:
-            return b""
-        try:
-            return self._content(descriptor, path)
-        finally:
-            os.close(descriptor)
-
     def close(self) -> None:
         """Close everything. Safe to repeat."""
         for descriptor in self._descriptors.values():
@@ -84,7 +72,7 @@ class HeldFiles:
 
     def _first_read(self, path: str) -> bytes:
         if not self._allowance.take():
-            return self.read_once(path)
+            return self._read_once(path)
         descriptor = self._open(path)
         content = b"" if descriptor is None else self._content(descriptor, path)
         if descriptor is None:
@@ -95,6 +83,15 @@ class HeldFiles:
         else:
             self._descriptors[path] = descriptor
         return content
+
+    def _read_once(self, path: str) -> bytes:
+        descriptor = self._open(path)
+        if descriptor is None:
+            return b""
+        try:
+            return self._content(descriptor, path)
+        finally:
+            os.close(descriptor)
 
     def _open(self, path: str) -> int | None:
         try:

@@ -10,7 +10,7 @@ import pytest
 
 from cri.stats.cgroup import Cgroup, container_cgroup, open_cgroup
 from cri.stats.held_files import Allowance, CgroupGoneError, HeldFiles
-from cri.stats.usage import DeviceIo, Pressure, Throttling
+from cri.stats.usage import Details, DeviceIo, MemoryUse, Pressure, Throttling
 from tests.stats.cgroup_trees import PRESSURE, write, write_v1, write_v2
 
 MEBIBYTE = 1 << 20
@@ -52,6 +52,20 @@ def test_both_versions_tell_the_same_details(cgroup: Cgroup):
     assert (pages.page_size, pages.usage) == ("2MB", 2 * MEBIBYTE)
     assert cgroup.threads() == 9
     assert cgroup.processes() == [4100001, 4100002]
+    cgroup.close()
+
+
+def test_reading_again_opens_nothing(cgroup: Cgroup, monkeypatch: pytest.MonkeyPatch):
+    def read() -> tuple[MemoryUse, Details, int]:
+        return cgroup.usage().memory, cgroup.details(), cgroup.threads()
+
+    first = read()
+
+    def refused(path: str, *_: object) -> int:
+        raise AssertionError(f"{path} is opened again")
+
+    monkeypatch.setattr(os, "open", refused)
+    assert read() == first
     cgroup.close()
 
 

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import os
+import resource
 from pathlib import Path
+
+import pytest
 
 from api.wire import criv1
 from cri.stats import messages
@@ -156,3 +159,13 @@ def test_the_default_interface_is_not_listed_twice():
     usage = messages.network_usage(NetworkUse(9, (*NETWORK.interfaces, other), "eth0"))
     assert usage.default_interface.rx_bytes.value == 1
     assert [each.name for each in usage.interfaces] == ["net1"]
+
+
+def test_the_limit_on_open_files_needs_no_privilege(monkeypatch: pytest.MonkeyPatch):
+    allowed = process_details([os.getpid()]).open_files_limit
+
+    def refused(_process: int, _kind: int) -> tuple[int, int]:
+        raise PermissionError
+
+    monkeypatch.setattr(resource, "prlimit", refused)
+    assert process_details([os.getpid()]).open_files_limit == allowed
