@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from api.wire import criv1
 from cri.sandbox.node_metrics import descriptor_messages, pod_metrics
+from cri.services.encoding import Encoded, field
 from cri.services.rpc import early_rpc, rpc
 from cri.services.streaming_rpc import list_stream, message_bytes, pieces
 
@@ -13,6 +14,8 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
     from cri.services.collaborators import Collaborators
+
+PODS_FIELD = criv1.ListPodSandboxMetricsResponse.POD_METRICS_FIELD_NUMBER
 
 
 class StatsCalls:
@@ -63,12 +66,10 @@ class StatsCalls:
         return criv1.ListMetricDescriptorsResponse(descriptors=descriptor_messages())
 
     @rpc
-    async def ListPodSandboxMetrics(
-        self, request: criv1.ListPodSandboxMetricsRequest
-    ) -> criv1.ListPodSandboxMetricsResponse:
-        return criv1.ListPodSandboxMetricsResponse(
-            pod_metrics=await pod_metrics(self.on.engine, self.on.stats)
-        )
+    async def ListPodSandboxMetrics(self, request: criv1.ListPodSandboxMetricsRequest) -> Encoded:
+        pods = await pod_metrics(self.on.engine, self.on.stats)
+        # A response message would copy every pod's before it is encoded, which takes longer than encoding.
+        return Encoded.of(field(PODS_FIELD, pod) for pod in pods)
 
     @list_stream
     async def StreamPodSandboxMetrics(

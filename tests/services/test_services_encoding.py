@@ -9,6 +9,7 @@ from api.wire import criv1
 from cri.container import status
 from cri.services.encoding import Encoded, field
 from cri.services.list_entries import ITEMS_FIELD, container_entry, sandbox_entry
+from cri.services.stats import PODS_FIELD
 from cri.state.container import Container
 from cri.state.container_status import ContainerStatus, Phase
 from cri.state.records import ContainerRecord, SandboxRecord
@@ -22,6 +23,15 @@ def test_a_concatenation_is_the_message(names):
     assert criv1.ListContainersResponse.FromString(encoded.content) == criv1.ListContainersResponse(
         containers=items
     )
+
+
+def test_metrics_of_pods_one_by_one_are_the_message():
+    pods = [
+        criv1.PodSandboxMetrics(pod_sandbox_id=name, metrics=[criv1.Metric(name="a", timestamp=9)])
+        for name in ("one", "two")
+    ]
+    encoded = Encoded.of(field(PODS_FIELD, pod) for pod in pods)
+    assert encoded.content == criv1.ListPodSandboxMetricsResponse(pod_metrics=pods).SerializeToString()
 
 
 def test_all_four_lists_have_their_items_in_the_same_field():
