@@ -18,7 +18,7 @@ from cri.container.start import start_container
 from cri.container.stop import stop_container
 from cri.container.update import update_container
 from cri.errors import InvalidArgument
-from cri.state.filters import container_matches
+from cri.state.filters import matching_containers
 from cri.state.records import container_name
 from cri.stream.endpoints import AttachCall, ExecCall
 
@@ -57,7 +57,7 @@ class Containers:
 
     def matching(self, wanted: criv1.ContainerFilter) -> list[Container]:
         """The containers that a filter asks for, in order of creation."""
-        return [container for container in self._node.containers if container_matches(container, wanted)]
+        return matching_containers(self._node.containers, wanted)
 
     async def create(self, sandbox_id: str, config: criv1.ContainerConfig) -> str:
         """Create a container and return its id. A retry of the same name joins the attempt under way."""

@@ -12,7 +12,7 @@ from cri.sandbox.remove import remove_sandbox
 from cri.sandbox.resources import update_sandbox_resources
 from cri.sandbox.run import check_request, run_sandbox
 from cri.sandbox.stop import stop_sandbox
-from cri.state.filters import sandbox_matches
+from cri.state.filters import matching_sandboxes
 from cri.state.records import sandbox_name
 
 if TYPE_CHECKING:
@@ -48,7 +48,7 @@ class Sandboxes:
 
     def matching(self, wanted: criv1.PodSandboxFilter) -> list[Sandbox]:
         """The sandboxes that a filter asks for, in order of creation."""
-        return [sandbox for sandbox in self._node.sandboxes if sandbox_matches(sandbox, wanted)]
+        return matching_sandboxes(self._node.sandboxes, wanted)
 
     async def run(self, config: criv1.PodSandboxConfig, handler: str) -> str:
         """Run a sandbox and return its id. A retry of the same name joins the attempt under way."""

@@ -10,11 +10,27 @@ from typing import TYPE_CHECKING
 from cri.state.container_status import CRI_STATES
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
 
     from api.wire import criv1
     from cri.state.container import Container
     from cri.state.sandbox import Sandbox
+
+
+def matching_sandboxes(sandboxes: Iterable[Sandbox], wanted: criv1.PodSandboxFilter) -> list[Sandbox]:
+    """The sandboxes that ListPodSandbox with this filter shows."""
+    if (
+        not wanted.ListFields()
+    ):  # kubelet asks for everything each second; conditions cost far more than the rest
+        return list(sandboxes)
+    return [sandbox for sandbox in sandboxes if sandbox_matches(sandbox, wanted)]
+
+
+def matching_containers(containers: Iterable[Container], wanted: criv1.ContainerFilter) -> list[Container]:
+    """The containers that ListContainers with this filter shows."""
+    if not wanted.ListFields():
+        return list(containers)
+    return [container for container in containers if container_matches(container, wanted)]
 
 
 def sandbox_matches(sandbox: Sandbox, wanted: criv1.PodSandboxFilter) -> bool:
