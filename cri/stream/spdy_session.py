@@ -10,7 +10,9 @@ send window updates nor heed them: they take what TCP lets through. A server tha
 with would wait for ever after 64 KiB. So the windows bind us only from the moment the peer shows that it counts, by a
 window update or by a setting of the initial window; until then `room` is unlimited. In the other direction a peer
 that exceeds its window is not punished, because the transport stops reading anyway while blocks wait to be consumed;
-but updates are sent as blocks are consumed, in large steps, so that a peer that counts is never held up.
+but updates are sent in large steps, so that a peer that counts is never held up: for a stream as its blocks are
+consumed, for the connection as they come. A stream that nobody reads, or that ends with blocks unread, then takes
+nothing of what the others may send.
 """
 
 from __future__ import annotations
@@ -238,12 +240,10 @@ class SpdySession:
             self._out.append(frames.data_header(stream_id, 0, fin=True))
 
     def consumed(self, stream_id: int, count: int) -> None:
-        """`count` received bytes have gone where they belong; the peer may send more."""
-        self._promised = self._widen(0, self._promised - count)
+        """`count` received bytes have gone where they belong; the peer may send more on this stream."""
         stream = self._streams.get(stream_id)
         if stream is not None:
-            widened = self._widen(stream_id, stream.promised - count)
-            stream.promised = widened
+            stream.promised = self._widen(stream_id, stream.promised - count)
 
     def ping(self, ping_id: int) -> None:
         """Ask the peer for a sign of life; its answer is only traffic."""
@@ -323,8 +323,7 @@ class SpdySession:
         if frame.block:
             if self._peer_step(frame.stream_id, Step.BLOCK_THEIRS):
                 self._events.append(StreamBlock(frame.stream_id, frame.block))
-            else:
-                self._promised = self._widen(0, self._promised - len(frame.block))
+            self._promised = self._widen(0, self._promised - len(frame.block))
         if frame.fin and self._peer_step(frame.stream_id, Step.END_THEIRS):
             self._events.append(StreamEnded(frame.stream_id))
 

@@ -12,7 +12,7 @@ import pytest
 from cri.stream import spdy_frames as frames
 from cri.stream.channels import Coding
 from cri.stream.endpoints import PortForwardCall
-from cri.stream.port_forward import Block, Dropped, Ended, Requested
+from cri.stream.port_forward import Block, Dropped, Ended, Requested, RoomMade
 from cri.stream.server import StreamServer
 from cri.stream.spdy_port_forward import SpdyPortForward
 from cri.stream.spdy_session import Role, SpdySession, StreamBlock, StreamEnded, StreamReset
@@ -199,6 +199,7 @@ def test_half_a_pair_is_given_up_at_the_second_sweep():
     assert not any(isinstance(event, StreamEnded) for event in opened.to_client())
     opened.protocol.sweep()
     assert StreamEnded(error) in opened.to_client()
+    assert opened.to_server() == [RoomMade()], "the message has widened the client's window"
     opened.pair("1")
 
 

@@ -48,7 +48,10 @@ def sent_by(protocol: SpdyRemoteCommand) -> list[object]:
 def test_a_recorded_spdy_exec():
     protocol = SpdyRemoteCommand(V4, ALL)
     assert protocol.receive(recorded.SPDY_EXEC) == [Ready(), StdinBlock(b"hello\n"), StdinEnded()]
-    assert sent_by(protocol) == [("SynReply", stream_id) for stream_id in (1, 3, 5, 7)]
+    window, *replies = sent_by(protocol)
+    assert isinstance(window, frames.WindowUpdate)
+    assert window.stream_id == 0, "the connection's"
+    assert replies == [("SynReply", stream_id) for stream_id in (1, 3, 5, 7)]
     protocol.send("stdout", b"hello\n")
     protocol.end("stdout")
     protocol.end("stderr")

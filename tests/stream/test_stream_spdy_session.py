@@ -82,7 +82,7 @@ def test_a_stream_from_offer_to_end():
     play >> play.syn(1, streamtype="stdin") << StreamOffered(1, {"streamtype": "stdin"})
     play.session.accept(1)
     play << (frames.SynReply, 1, False)
-    play >> frames.Data(1, b"in") << StreamBlock(1, b"in")
+    play >> frames.Data(1, b"in") << [StreamBlock(1, b"in"), frames.WindowUpdate(0, WIDENED + 2)]
     play.session.send(1, b"out")
     play << frames.Data(1, b"out")
     play >> frames.Data(1, b"", fin=True) << StreamEnded(1)
@@ -226,16 +226,49 @@ def test_a_streams_window_that_cannot_be_ends_the_stream():
     play << [StreamReset(1), frames.RstStream(1, ResetStatus.FLOW_CONTROL_ERROR)]
 
 
-def test_consumption_widens_our_windows_in_large_steps():
+def test_our_windows_are_widened_in_large_steps():
     play = Playbook().opened()
-    play >> frames.Data(1, bytes(1000))
-    play.events.clear()
+    (
+        play
+        >> frames.Data(1, bytes(1000))
+        << [
+            StreamBlock(1, bytes(1000)),
+            frames.WindowUpdate(0, WIDENED + 1000),
+        ]
+    )
     play.session.consumed(1, 1000)
-    play << [frames.WindowUpdate(0, WIDENED + 1000), frames.WindowUpdate(1, WIDENED + 1000)]
+    play << frames.WindowUpdate(1, WIDENED + 1000)
     play.session.consumed(1, 1000)
     play << []
     play.session.consumed(1, OUR_WINDOW // 2)
-    play << [frames.WindowUpdate(0, OUR_WINDOW // 2 + 1000), frames.WindowUpdate(1, OUR_WINDOW // 2 + 1000)]
+    play << frames.WindowUpdate(1, OUR_WINDOW // 2 + 1000)
+
+
+@pytest.mark.parametrize("reset", [False, True])
+def test_streams_that_nobody_reads_take_nothing_of_what_others_may_send(reset: bool):
+    """The peer counts, and has the connection's window taken up several times over."""
+    server, client = SpdySession(Role.SERVER), SpdySession(Role.CLIENT)
+
+    def exchange() -> None:
+        for event in server.receive(b"".join(client.take())):
+            if isinstance(event, StreamOffered):
+                server.accept(event.stream_id)
+        client.receive(b"".join(server.take()))
+
+    read = client.open({})
+    exchange()
+    client.send(read, b"x")
+    exchange()
+    server.consumed(read, 1)
+    exchange()
+    for _ in range(3 * OUR_WINDOW // FIRST_WINDOW):
+        unread = client.open({})
+        exchange()
+        client.send(unread, bytes(client.room(unread)))
+        exchange()
+        if reset:
+            server.reset(unread)
+    assert client.room(read) >= OUR_WINDOW // 2
 
 
 def test_the_table_of_steps_is_closed():
