@@ -21,7 +21,7 @@ def matching_sandboxes(sandboxes: Iterable[Sandbox], wanted: criv1.PodSandboxFil
     """The sandboxes that ListPodSandbox with this filter shows."""
     if (
         not wanted.ListFields()
-    ):  # kubelet asks for everything each second; conditions cost far more than the rest
+    ):  # the kubelet's relist; asking each object costs more than all the rest of the call
         return list(sandboxes)
     return [sandbox for sandbox in sandboxes if sandbox_matches(sandbox, wanted)]
 

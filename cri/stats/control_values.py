@@ -17,7 +17,7 @@ UNLIMITED_BYTES = 1 << 62
 """Version 1 shows no limit as the largest number of whole pages; nothing real comes near it."""
 _MICROSECOND = 1000
 _PRESSURE = re.compile(rb"(some|full) avg10=(\S+) avg60=(\S+) avg300=(\S+) total=(\d+)")
-"""One expression for a whole line: every container has three such files, and splitting costs thrice as much."""
+"""One expression for a whole line: every container has three such files, and splitting costs more."""
 
 
 def pairs(content: bytes) -> Mapping[bytes, bytes]:
