@@ -1,5 +1,7 @@
 """RemoveContainer: forced and idempotent; nothing of the container is left when it returns, its log excepted.
 
+    task gone ──> snapshot ∥ log's end and files ──> record
+
 The record goes last: while it is there, a crash leaves something that the next start can finish removing, and the name
 stays taken.
 """
@@ -15,6 +17,7 @@ import structlog
 
 from api.containerd import errors as containerd_errors
 from cri.concurrency.threads import finished_in_thread
+from cri.concurrency.together import together
 from cri.container.fifos import close_output
 from cri.container.stop import stop_container
 from cri.container.task_deletion import end_task
@@ -51,19 +54,27 @@ async def remove_container(engine: Engine, container: Container) -> None:
 async def _remove(engine: Engine, container: Container) -> None:
     with stage("task-delete"):
         await _await_task_deletion(engine, container)
-    await close_output(engine, container)
-    with stage("snapshot"):
-        try:
-            await engine.client.snapshots(container.snapshotter).remove(container.id)
-        except containerd_errors.NotFound:
-            pass
-    files = [engine.paths.container_state(container.id), engine.paths.container_files(container.id)]
-    await finished_in_thread(_remove_trees, files)
+    await together(_remove_snapshot(engine, container), _remove_files(engine, container))
     with stage("record"):
         try:
             await engine.client.containers.delete(container.id)
         except containerd_errors.NotFound:
             pass
+
+
+async def _remove_snapshot(engine: Engine, container: Container) -> None:
+    with stage("snapshot"):
+        try:
+            await engine.client.snapshots(container.snapshotter).remove(container.id)
+        except containerd_errors.NotFound:
+            pass
+
+
+async def _remove_files(engine: Engine, container: Container) -> None:
+    with stage("files"):
+        await close_output(engine, container)
+        files = [engine.paths.container_state(container.id), engine.paths.container_files(container.id)]
+        await finished_in_thread(_remove_trees, files)
 
 
 async def _await_task_deletion(engine: Engine, container: Container) -> None:
