@@ -25,7 +25,7 @@ _ERRORS: Final[dict[object, type[CriError]]] = {
 
 
 async def connect(path: str) -> Calls:
-    """A connection that has been greeted. Raises OSError when nobody answers, ProtocolError."""
+    """A connection that has been greeted, by a keeper of whatever version. Raises OSError when nobody answers."""
     loop = asyncio.get_running_loop()
     _, calls = await loop.create_unix_connection(Calls, sock=await dial(path))
     try:
@@ -48,14 +48,6 @@ async def dial(path: str) -> socket.socket:
     return client
 
 
-def check_hello(hello: protocol.Message) -> None:
-    """Raises ProtocolError when the keeper speaks another version."""
-    if hello.get("hello") != protocol.VERSION:
-        raise protocol.ProtocolError(
-            f"log keeper speaks version {hello.get('hello')!r}, not {protocol.VERSION}"
-        )
-
-
 def answered_error(message: protocol.Message) -> CriError:
     """The error that an answer stands for."""
     return _ERRORS.get(message.get("error"), Internal)(f"log keeper: {message.get('text')}")
@@ -67,6 +59,7 @@ class Calls(asyncio.Protocol):
     def __init__(self) -> None:
         self.lost = asyncio.Event()
         self.instance: object = None
+        self.version: object = None
         self.pid = 0
         self.revision = 0
         self._decoder = protocol.FrameDecoder()
@@ -76,9 +69,9 @@ class Calls(asyncio.Protocol):
         self._numbers = itertools.count(1)
 
     async def greet(self) -> None:
-        """Wait for the keeper's hello. Raises ConnectionError or ProtocolError."""
+        """Wait for the keeper's hello. Raises ConnectionError."""
         hello = await self._greeted
-        check_hello(hello)
+        self.version = hello.get("hello")
         self.instance = hello.get("instance")
         self.pid = cast("int", hello.get("pid", 0))
         self.revision = cast("int", hello.get("revision", 0))

@@ -5,6 +5,9 @@ which watches, or a request. When the keeper behind it is a new one, everything 
 told to it before anything else. All requests but `shutdown` are idempotent, so they are sent again on the new
 connection and their callers notice nothing but time. Each subscription has a connection of its own, whose
 back-pressure is its own.
+
+A keeper of another version of the protocol is left at its work until the containers are known, and then replaced:
+nothing but `shutdown` is asked of it.
 """
 
 from __future__ import annotations
@@ -19,7 +22,7 @@ import structlog
 from cri.concurrency.supervision import shielded
 from cri.errors import CriError, Unavailable
 from cri.logs.calls import Calls, connect
-from cri.logs.protocol import REVISION, ProtocolError
+from cri.logs.protocol import REVISION, VERSION
 from cri.logs.subscription import Subscription
 from cri.logs.values import Followed, PumpCounters
 
@@ -75,7 +78,7 @@ class LogKeeper:
         Once after `start`, when the containers are known: the keeper may have died together with the server
         before, and then the one that runs now follows nothing. Raises Unavailable.
         """
-        connection = await self._connected()
+        connection = await self._understood()
         try:
             await self._follow_all(connection)
         except ConnectionError:  # the next one is told by whoever connects to it
@@ -100,7 +103,7 @@ class LogKeeper:
         if connection is None or connection.lost.is_set():
             try:
                 connection = await connect(self._socket)
-            except (OSError, ProtocolError):
+            except OSError:
                 return
         with contextlib.suppress(ConnectionError):
             await connection.request("shutdown")
@@ -110,8 +113,9 @@ class LogKeeper:
 
     @property
     def outdated(self) -> bool:
-        """The keeper that runs is older than this program; `replace` brings in a new one."""
-        return self._connection is not None and self._connection.revision < REVISION
+        """The keeper that runs is not this program's, or an older one; `replace` brings in a new one."""
+        connection = self._connection
+        return connection is not None and (connection.version != VERSION or connection.revision < REVISION)
 
     async def replace(self) -> None:
         """Put a new keeper process in the place of the running one; no byte is lost, subscriptions end.
@@ -119,15 +123,8 @@ class LogKeeper:
         Meanwhile containers write into their pipes, requests wait, and the FIFOs are held open here, so that
         even the last words of a container that ends at this moment are kept. Counters begin anew.
         """
-        async with self._connecting:
-            if self._connection is None or self._connection.lost.is_set():
-                return
-            wanted = await self._on_restart()
-            with _held(path for one in wanted for path in (one.stdout, one.stderr) if path is not None):
-                with contextlib.suppress(ConnectionError):
-                    await self._connection.request("shutdown")
-                await self._connection.lost.wait()
-                self._connection = await self._connect_and_follow()
+        if self._connection is not None:
+            await self._replace(self._connection)
 
     async def follow(self, followed: Followed) -> None:
         """Start following; returns when the read ends are open and the log file exists. Idempotent by id.
@@ -180,18 +177,36 @@ class LogKeeper:
 
     async def subscribe(self, container_id: str) -> Subscription:
         """Live output from now on. Raises NotFound when the container is not followed."""
-        await self._connected()  # restarts a dead keeper and has it follow again
+        await self._understood()  # restarts a dead keeper and has it follow again
         return await Subscription.open(self._socket, container_id)
 
     async def _request(self, verb: str, **fields: object) -> object:
         try:
             async with asyncio.timeout(None if verb == "drained" else REQUEST_SECONDS):
                 while True:
-                    connection = await self._connected()
+                    connection = await self._understood()
                     with contextlib.suppress(ConnectionError):
                         return await connection.request(verb, **fields)
         except TimeoutError:
             raise Unavailable(f"log keeper at {self._socket} did not answer {verb}") from None
+
+    async def _understood(self) -> Calls:
+        """The connection to a keeper that speaks our version of the protocol; another one is replaced."""
+        while (connection := await self._connected()).version != VERSION:
+            log.info("log keeper of another version", theirs=connection.version, ours=VERSION)
+            await self._replace(connection)
+        return connection
+
+    async def _replace(self, old: Calls) -> None:
+        async with self._connecting:
+            if self._connection is not old or old.lost.is_set():
+                return
+            wanted = await self._on_restart()
+            with _held(path for one in wanted for path in (one.stdout, one.stderr) if path is not None):
+                with contextlib.suppress(ConnectionError):
+                    await old.request("shutdown")
+                await old.lost.wait()
+                self._connection = await self._connect_and_follow()
 
     async def _connected(self) -> Calls:
         """The connection, made anew if need be; a new keeper has been told what to follow by then."""
@@ -219,8 +234,6 @@ class LogKeeper:
                 while True:
                     try:
                         return await connect(self._socket)
-                    except ProtocolError as error:
-                        raise Unavailable(f"{error}; end the process behind {self._socket}") from None
                     except OSError:
                         await shielded(self._launch(), "start the log keeper", START_SECONDS)
                         with contextlib.suppress(OSError):
@@ -251,7 +264,7 @@ class LogKeeper:
             raise Unavailable(f"the log keeper ended at once with {process.returncode}: {text}")
 
     async def _follow_again(self, connection: Calls) -> None:
-        if self._instance is not None and self._instance != connection.instance:
+        if self._instance not in (None, connection.instance) and connection.version == VERSION:
             self.restarts += 1
             log.warning("a new log keeper takes over", pid=connection.pid)
             await self._follow_all(connection)

@@ -12,8 +12,8 @@ connection ends it.
 
 A keeper outlives the servers, so a new server meets an old keeper. Within one VERSION verbs and keys are only
 added; a receiver ignores keys that it does not know and answers an unknown verb with UNSUPPORTED. A server
-that needs more than the keeper offers does without it until the keeper is replaced. `shutdown` is there for
-ever.
+that needs more than the keeper offers does without it until the keeper is replaced. Frames, the hello and
+`shutdown` are there for ever: a keeper of another VERSION is asked to end, and replaced.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 VERSION: Final = 1
 """Of this protocol; a change that the other side cannot ignore raises it."""
 
-REVISION: Final = 2
+REVISION: Final = 3
 """Of the keeper's program; raised with every change worth replacing a running keeper for."""
 
 MESSAGE: Final = 0

@@ -9,7 +9,7 @@ from typing import Final, Literal, Self, cast
 
 from cri.errors import Unavailable
 from cri.logs import protocol
-from cri.logs.calls import answered_error, check_hello, dial
+from cri.logs.calls import answered_error, dial
 
 StreamName = Literal["stdout", "stderr"]
 
@@ -75,7 +75,8 @@ class Subscription:
         await self.close()
 
     async def _begin(self, container_id: str) -> None:
-        check_hello(await self._message())
+        if (await self._message()).get("hello") != protocol.VERSION:
+            raise Unavailable("the log keeper is of another version and waits to be replaced")
         self._writer.write(protocol.encode({"seq": 1, "do": "subscribe", "container": container_id}))
         answer = await self._message()
         if "error" in answer:

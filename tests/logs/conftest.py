@@ -3,7 +3,7 @@
 import contextlib
 import os
 import signal
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from pathlib import Path
 
 import pytest
@@ -33,12 +33,14 @@ async def keepers(tmp_path) -> AsyncIterator[Callable[..., Awaitable[LogKeeper]]
     pids: set[int] = set()
 
     async def start(
-        again: Callable[[], list[Followed]] = list, socket: Path = tmp_path / "keeper.sock"
+        again: Callable[[], list[Followed]] = list,
+        socket: Path = tmp_path / "keeper.sock",
+        command: Sequence[str] = COMMAND,
     ) -> LogKeeper:
         async def on_restart() -> list[Followed]:
             return again()
 
-        client = LogKeeper(socket, COMMAND, on_restart)
+        client = LogKeeper(socket, command, on_restart)
         await client.start()
         clients.append(client)
         pids.add(client.pid or 0)

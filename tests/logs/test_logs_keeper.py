@@ -617,6 +617,34 @@ async def test_replacing_the_keeper_under_full_load_loses_nothing(pods, keepers,
     assert keeper.restarts == 3
 
 
+async def test_a_keeper_of_another_version_writes_on_until_it_is_replaced(pods, keepers, monkeypatch):
+    pod = pods("c1")
+    foreign = protocol.VERSION + 1
+    program = f"from cri.logs import protocol, keeper; protocol.VERSION = {foreign}; keeper.main()"
+    with monkeypatch.context() as of_the_other_version:
+        of_the_other_version.setattr("cri.logs.client.VERSION", foreign)
+        other = await keepers(lambda: [pod.followed], command=(sys.executable, "-c", program))
+        await other.follow(pod.followed)
+        old = other.pid
+        await other.close()
+    out, _ = pod.open()
+    os.write(out, b"before\n")
+    known: list[Followed] = []
+    keeper = await keepers(lambda: known)
+    assert keeper.pid == old, "who is to be followed is not known yet"
+    os.write(out, b"meanwhile\n")
+    await until(lambda: len(pod.records()) == 2, "it writes on")
+    known.append(pod.followed)
+    await keeper.resume()
+    assert keeper.pid != old
+    assert not keeper.outdated
+    os.write(out, b"after\n")
+    pod.close()
+    assert await keeper.drained("c1", 10)
+    assert [text for _, _, text in pod.records()] == [b"before", b"meanwhile", b"after"]
+    assert keeper.restarts == 1
+
+
 async def test_complaints_never_fail_and_are_bounded(tmp_path):
     script = (
         "import os\n"
