@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 import signal
 import sys
 from typing import TYPE_CHECKING, Protocol
@@ -71,6 +72,9 @@ class CriShim:
         self.root, self.state = directory / "root", directory / "state"
         self.directories: tuple[Path, ...] = (self.root, self.state)
         self.configuration_file = directory / "config.toml"
+        self.installation: Path | None = None
+        """A directory with the packages to run in the place of this checkout's, from the next start on."""
+        self._directory = directory
         self._containerd = containerd
         self._settings = settings
         self._process: asyncio.subprocess.Process | None = None
@@ -115,6 +119,8 @@ class CriShim:
                 stdout=output,
                 stderr=output,
                 start_new_session=True,
+                cwd=self._directory if self.installation else None,  # it comes before PYTHONPATH
+                env={**os.environ, "PYTHONPATH": str(self.installation)} if self.installation else None,
             )
         await answering(self.endpoint, self._process, self.log_file)
 
@@ -126,11 +132,18 @@ class CriShim:
         """SIGKILL."""
         await self._end(signal.SIGKILL)
 
+    def log_keepers(self) -> list[int]:
+        """The log keeper's process, or none; several while one takes another's place."""
+        return [
+            pid
+            for pid, command in processes()
+            if any(str(self.state) in word for word in command) and any("keeper" in word for word in command)
+        ]
+
     async def end_log_keeper(self) -> None:
         """End the log keeper, which outlives the server by design: for the end of a node."""
-        for pid, command in processes():
-            if any(str(self.state) in word for word in command) and any("keeper" in word for word in command):
-                await end_process(pid, signal.SIGTERM)
+        for pid in self.log_keepers():
+            await end_process(pid, signal.SIGTERM)
 
     async def _end(self, request: signal.Signals) -> None:
         process, self._process = self._process, None
