@@ -22,8 +22,7 @@ DISABLED = (
     'disabled_plugins = ["io.containerd.grpc.v1.cri", '
     '"io.containerd.cri.v1.images", "io.containerd.cri.v1.runtime"]'
 )
-REMEDY = ("version = 2", DISABLED)
-"""The two lines of containerd's configuration that switch the plugin off, by its names in 1.x and 2.x."""
+"""The line of containerd's configuration that switches the plugin off, by its names in 1.x and 2.x."""
 
 
 async def demand_absence(client: Client) -> None:
@@ -38,10 +37,9 @@ async def demand_absence(client: Client) -> None:
 
 def refusal(address: str) -> str:
     """What is told to the operator."""
-    lines = "\n".join(f"    {line}" for line in REMEDY)
     return (
         f"containerd at {address} serves CRI itself; two CRI servers on one containerd would undo each other's work.\n"
-        "Switch its plugin off with these two lines at the top of /etc/containerd/config.toml and restart containerd "
-        f"(running pods go on, and are taken over):\n{lines}\n"
+        "Switch its plugin off with this line in /etc/containerd/config.toml, below its version (version = 2 in a new "
+        f"file), and restart containerd (running pods go on, and are taken over):\n    {DISABLED}\n"
         "If the plugin is known to be idle, set allow_builtin_cri = true in [containerd] of cri-shim's configuration."
     )

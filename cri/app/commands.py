@@ -74,7 +74,21 @@ class LazyGroup(click.Group):
             formatter.write_dl(rows)
 
 
+def _print_version(context: click.Context, _: click.Parameter, wanted: bool) -> None:  # noqa: FBT001 - click's form
+    if wanted:
+        context.invoke(version)
+        context.exit()
+
+
 @click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
+@click.option(
+    "--version",
+    is_flag=True,
+    is_eager=True,
+    expose_value=False,
+    callback=_print_version,
+    help="Print the version.",
+)
 def command() -> None:
     """A Kubernetes CRI server on containerd's client API."""
 

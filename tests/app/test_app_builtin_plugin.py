@@ -21,10 +21,12 @@ def test_a_plugin_that_works_counts(plugins: list[Plugin], loaded: bool) -> None
     assert is_loaded(plugins) is loaded
 
 
-def test_the_refusal_names_the_socket_both_lines_and_the_way_around() -> None:
+def test_the_refusal_names_the_socket_the_line_and_the_way_around() -> None:
     text = refusal("/run/containerd/containerd.sock")
     assert "/run/containerd/containerd.sock" in text
-    assert f"    version = 2\n    {DISABLED}\n" in text
+    assert f":\n    {DISABLED}\n" in text, (
+        "without a second version, which would keep containerd from starting"
+    )
     assert "allow_builtin_cri = true" in text
 
 

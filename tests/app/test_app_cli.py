@@ -44,8 +44,9 @@ def test_the_log_keeper_is_started_without_the_command_line_library(tmp_path):
     assert done.stdout == "['/x.sock']\n5 []\n"
 
 
-def test_version():
-    done = program("version")
+@pytest.mark.parametrize("asked", ["version", "--version"])
+def test_version(asked):
+    done = program(asked)
     assert done.returncode == 0
     assert done.stdout.startswith("cri-shim 0.")
 

@@ -6,7 +6,7 @@ import re
 from typing import TYPE_CHECKING
 
 from api.containerd.introspection import DIFFER, SNAPSHOTTER
-from cri.app.builtin_plugin import REMEDY
+from cri.app.builtin_plugin import DISABLED
 from cri.app.doctor.finding import Finding, broken, limited, note
 from cri.state.plugin_files import is_loaded
 
@@ -53,7 +53,8 @@ def _daemon(containerd: ContainerdFacts, *, allow_builtin_cri: bool) -> Iterator
             "its own CRI plugin is loaded",
             "Two CRI servers on one containerd undo each other's work; cri-shim does not start beside it unless "
             "allow_builtin_cri is set.",
-            "In /etc/containerd/config.toml, then systemctl restart containerd:\n" + "\n".join(REMEDY),
+            "In /etc/containerd/config.toml, below its version (version = 2 in a new file), "
+            f"then systemctl restart containerd:\n{DISABLED}",
         )
     for text in containerd.deprecations:
         yield note(
