@@ -26,8 +26,16 @@ if TYPE_CHECKING:
     from cri.state.sandbox import Sandbox
 
 SETTLE_SECONDS: Final = 5.0
-_GONE: Final = ("ttrpc: closed", "connect: connection refused", "connect: no such file or directory")
-"""What containerd answers, as errors of unknown kind, when a shim has ended after it gave its address."""
+_GONE: Final = (
+    "ttrpc: closed",
+    "connect: connection refused",
+    "connect: no such file or directory",
+    "remove pre-existing socket",
+)
+"""What containerd answers, as errors of unknown kind, when a shim has ended after it gave its address.
+
+The last: the next shim was to remove the socket of this one, which was quicker to do so itself.
+"""
 
 
 @contextlib.asynccontextmanager

@@ -12,6 +12,10 @@ from tests.double.containerd import until
 from tests.node import BY_MOUNTS, BY_PROCESS, DoubleNode
 
 CLOSED = "ttrpc: closed: unknown"
+SOCKET_GONE = (
+    "failed to start shim: start failed: io.containerd.runc.v2: remove pre-existing socket: "
+    "remove /run/containerd/s/99d1: no such file or directory: exit status 1: unknown"
+)
 
 
 async def ended(node: DoubleNode, pod: str, name: str) -> str:
@@ -71,10 +75,11 @@ async def test_two_starts_do_not_bring_a_shim_each(node: DoubleNode):
 
 
 @BY_MOUNTS
-async def test_a_start_that_met_the_end_is_tried_again(node: DoubleNode):
+@pytest.mark.parametrize("answer", [CLOSED, SOCKET_GONE])
+async def test_a_start_that_met_the_end_is_tried_again(node: DoubleNode, answer: str):
     pod = await node.sandboxes.run(node.pod_config(), "")
     container = await node.containers.create(pod, node.container_config())
-    node.containerd.fail("Tasks.Create", grpc.StatusCode.UNKNOWN, CLOSED, times=2)
+    node.containerd.fail("Tasks.Create", grpc.StatusCode.UNKNOWN, answer, times=2)
     await node.containers.start(container)
     assert node.containers.get(container).running
 
