@@ -27,7 +27,7 @@ def _arguments() -> argparse.Namespace:
     cycles.add_argument("--pods", type=int, default=2000)
     startup = loads.add_parser("startup", help="start the server on a full node")
     startup.add_argument("--pods", type=int, default=150)
-    startup.add_argument("--containers", type=int, default=350)
+    startup.add_argument("--containers", type=int, default=500)
     return parser.parse_args()
 
 
