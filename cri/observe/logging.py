@@ -7,6 +7,7 @@ What libraries say through the standard library's `logging` comes out in the sam
 
 from __future__ import annotations
 
+import contextlib
 import json
 import logging
 import re
@@ -99,6 +100,13 @@ class _NamedWriter(structlog.WriteLogger):
     def __init__(self, stream: TextIO, name: str) -> None:
         super().__init__(stream)
         self.name = name
+
+    def msg(self, message: str) -> None:
+        """Write a line, or drop it: stderr may be a file on a full disk, and no call fails for what is said of it."""
+        with contextlib.suppress(OSError):
+            super().msg(message)
+
+    log = debug = info = warn = warning = fatal = failure = err = error = critical = exception = msg
 
 
 class _NamedWriterFactory:

@@ -27,6 +27,16 @@ def stream():
     structlog.contextvars.clear_contextvars()
 
 
+def test_a_log_that_cannot_be_written_fails_nobody(stream):
+    """Standard error may be a file, and its disk full."""
+    with open("/dev/full", "wb", buffering=0) as device:
+        full = io.TextIOWrapper(device, write_through=True)
+        set_up_logging("info", "text", full)
+        for level in ("info", "warning", "error", "exception"):
+            getattr(structlog.get_logger("cri.app"), level)("nobody hears this")
+        full.detach()
+
+
 def test_text_is_one_line_an_event(stream):
     set_up_logging("info", "text", stream)
     log = structlog.get_logger("cri.network.cni")
