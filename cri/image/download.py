@@ -98,7 +98,10 @@ class Download:
             if self._owns_ingest:
                 await shielded(self._abort(client), f"abort {self._ref}", ABORT_SECONDS)
             if isinstance(error, containerd.ContainerdError) and "no space left" in error.details:
-                raise ResourceExhausted(f"{self._subject}: containerd's disk is full") from error
+                raise ResourceExhausted(
+                    f"{self._subject}: containerd's disk is full; free space on it, or have the kubelet "
+                    "collect images"
+                ) from error
             raise
         return Fetched(self._received, self._labels)
 

@@ -165,7 +165,8 @@ async def _label(client: Client, digest: str, diff_id: str) -> None:
 def _explained(layer: Layer, error: containerd.ContainerdError) -> Exception:
     if "no space left" in error.details:
         return ResourceExhausted(
-            f"layer {layer.blob.digest} cannot be unpacked: the snapshotter's disk is full"
+            f"layer {layer.blob.digest} cannot be unpacked: the snapshotter's disk is full; "
+            "free space on it, or have the kubelet collect images"
         )
     if isinstance(error, (containerd.Unavailable, containerd.NotFound, containerd.DeadlineExceeded)):
         return error

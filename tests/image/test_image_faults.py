@@ -445,7 +445,7 @@ async def test_a_full_disk_is_said_clearly(
     containerd.fail(
         "Diff.Apply", grpc.StatusCode.UNKNOWN, "write /var/lib/x: no space left on device", times=None
     )
-    with pytest.raises(ResourceExhausted, match="disk is full"):
+    with pytest.raises(ResourceExhausted, match="disk is full; free space"):
         await store.pull(registry.add("app", "v1", image_of(b"one")))
     assert_nothing_left()
 
