@@ -8,11 +8,15 @@ ours (ValueError). Ended streams are forgotten, so memory is bounded by `MOST_ST
 Flow control has two windows in each direction, one a stream and one for the connection. Kubernetes' clients neither
 send window updates nor heed them: they take what TCP lets through. A server that kept to the window that SPDY starts
 with would wait for ever after 64 KiB. So the windows bind us only from the moment the peer shows that it counts, by a
-window update or by a setting of the initial window; until then `room` is unlimited. In the other direction a peer
-that exceeds its window is not punished, because the transport stops reading anyway while blocks wait to be consumed;
-but updates are sent in large steps, so that a peer that counts is never held up: for a stream as its blocks are
-consumed, for the connection as they come. A stream that nobody reads, or that ends with blocks unread, then takes
-nothing of what the others may send.
+window update or by a setting of the initial window; until then `room` is unlimited. Between two sessions of ours that
+is from the first byte: the client begins with `announce`, and the server answers with the same. In the other direction
+a peer that exceeds its window is not punished, because the transport stops reading anyway while blocks wait to be
+consumed. But then the windows bind us no more, for good: the peer's updates may be behind what it has sent too much,
+and if a pod takes that only while we take what the pod sends, both sides would wait for ever.
+
+Updates are sent in large steps, so that a peer that counts is never held up: for a stream as its blocks are consumed,
+for the connection as they come. A stream that nobody reads, or that ends with blocks unread, then takes nothing of what
+the others may send.
 """
 
 from __future__ import annotations
@@ -150,7 +154,9 @@ class _Stream:
     room: int
     """The peer's window: how much it will take."""
     promised: int = FIRST_WINDOW
-    """Our window: how much the peer may send. Negative when it does not count."""
+    """Our window: how much the peer may have under way, unread blocks included. Negative when it does not count."""
+    unread: int = 0
+    """How much has come that is not consumed yet."""
 
 
 class SpdySession:
@@ -167,7 +173,9 @@ class SpdySession:
         self._streams: dict[int, _Stream] = {}
         self._next_id = role.value
         self._last_peer_id = 0
+        self._announced = False
         self._peer_counts = False
+        self._peer_exceeds = False
         self._first_room = FIRST_WINDOW
         self._room = FIRST_WINDOW
         self._promised = FIRST_WINDOW
@@ -192,6 +200,15 @@ class SpdySession:
         events, self._events = self._events, []
         return events
 
+    def announce(self) -> None:
+        """Tell the peer that we count, by a setting of the window that holds anyway. Idempotent.
+
+        A peer that hears so before it sends need not send too much to find out.
+        """
+        if not self._announced:
+            self._announced = True
+            self._send(frames.Settings(((frames.Setting.INITIAL_WINDOW_SIZE, FIRST_WINDOW),)))
+
     def open(self, headers: Mapping[str, str]) -> int:
         """Request a stream and return its id. Nothing may be sent on it until StreamAccepted."""
         stream_id, self._next_id = self._next_id, self._next_id + 2
@@ -215,7 +232,7 @@ class SpdySession:
         stream = self._streams.get(stream_id)
         if stream is None:
             return 0
-        if not self._peer_counts:
+        if not self._peer_counts or self._peer_exceeds:
             return frames.MOST_DATA_BYTES
         return max(0, min(stream.room, self._room, frames.MOST_DATA_BYTES))
 
@@ -243,6 +260,7 @@ class SpdySession:
         """`count` received bytes have gone where they belong; the peer may send more on this stream."""
         stream = self._streams.get(stream_id)
         if stream is not None:
+            stream.unread -= count
             stream.promised = self._widen(stream_id, stream.promised - count)
 
     def ping(self, ping_id: int) -> None:
@@ -323,9 +341,16 @@ class SpdySession:
         if frame.block:
             if self._peer_step(frame.stream_id, Step.BLOCK_THEIRS):
                 self._events.append(StreamBlock(frame.stream_id, frame.block))
+                self._count(self._streams[frame.stream_id], len(frame.block))
             self._promised = self._widen(0, self._promised - len(frame.block))
         if frame.fin and self._peer_step(frame.stream_id, Step.END_THEIRS):
             self._events.append(StreamEnded(frame.stream_id))
+
+    def _count(self, stream: _Stream, received: int) -> None:
+        stream.unread += received
+        if stream.unread > stream.promised and not self._peer_exceeds:
+            self._peer_exceeds = True
+            self._events.append(RoomMade())
 
     def _syn_stream(self, frame: frames.SynStream) -> None:
         stream_id = frame.stream_id
@@ -397,4 +422,5 @@ class SpdySession:
         for stream in self._streams.values():
             stream.room += size - self._first_room
         self._first_room = size
+        self.announce()
         self._events.append(RoomMade())

@@ -194,6 +194,21 @@ async def test_much_data_both_ways_with_checksum(server: StreamServer, counts: b
         assert json.loads(await client.content(streams["error"])) == SUCCESS
 
 
+async def test_input_comes_back_to_a_client_that_heeds_no_windows(server: StreamServer):
+    """Its updates are behind what it has sent too much."""
+    call, _ = fake_exec(cat, ALL)
+    content = bytes(range(256)) * (32 << 10)
+    async with SpdyClient.connect(server.url(call)) as client:
+        client.heeds = False
+        streams = await open_all(client)
+        await client.send(streams["stdin"], content[:1])
+        await client.until(lambda: client.received[streams["stdout"]])
+        await client.send(streams["stdin"], content[1:])
+        client.end(streams["stdin"])
+        assert await client.content(streams["stdout"], 30) == content
+        assert json.loads(await client.content(streams["error"])) == SUCCESS
+
+
 async def test_input_that_nobody_reads_does_not_cost_the_status(server: StreamServer):
     async def ignore(process: FakeProcess) -> int:
         await process.stdin.get()

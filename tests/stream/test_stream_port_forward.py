@@ -369,6 +369,28 @@ async def test_much_data_both_ways_with_checksum(server: StreamServer, counts: b
         assert hashlib.sha256(await client.content(data, 30)).digest() == hashlib.sha256(block * 256).digest()
 
 
+@pytest.mark.parametrize("counts", [True, False])
+async def test_echoes_for_a_client_that_heeds_no_windows(server: StreamServer, counts: bool):
+    """Its updates are behind what it has sent too much."""
+    content = bytes(range(256)) * (128 << 10)
+    async with (
+        listening(echo) as port,
+        SpdyClient.connect(server.url(PortForwardCall(LoopbackDialler())), PROTOCOL) as client,
+    ):
+        client.counts, client.heeds = counts, False
+
+        async def one(number: int) -> bytes:
+            _, data = await open_pair(client, port, str(number))
+            await client.send(data, content[:1])
+            await client.until(lambda: client.received[data])
+            await client.send(data, content[1:])
+            client.end(data)
+            return await client.content(data)
+
+        async with asyncio.timeout(20):
+            assert await asyncio.gather(one(1), one(2)) == [content, content]
+
+
 @pytest.mark.parametrize("protocol", ["", "v4.channel.k8s.io"])
 async def test_websocket_channels(server: StreamServer, protocol: str):
     async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

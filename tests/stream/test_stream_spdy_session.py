@@ -208,7 +208,8 @@ def test_windows_bind_from_the_first_update():
 def test_a_setting_of_the_window_changes_all_streams():
     play = Playbook().opened()
     play >> frames.WindowUpdate(0, 1 << 20)
-    play >> frames.Settings(((7, FIRST_WINDOW + 1000), (4, 100))) << [RoomMade(), RoomMade()]
+    play >> frames.Settings(((7, FIRST_WINDOW + 1000), (4, 100)))
+    play << [RoomMade(), RoomMade(), frames.Settings(((7, FIRST_WINDOW),))]
     assert play.session.room(1) == FIRST_WINDOW + 1000
     play >> frames.Settings(((7, 0),)) << RoomMade()
     assert play.session.room(1) == 0
@@ -269,6 +270,47 @@ def test_streams_that_nobody_reads_take_nothing_of_what_others_may_send(reset: b
         if reset:
             server.reset(unread)
     assert client.room(read) >= OUR_WINDOW // 2
+
+
+def exchange(server: SpdySession, client: SpdySession) -> None:
+    """Everything that both have to say; offers are accepted."""
+    while sent := b"".join(client.take()):
+        for event in server.receive(sent):
+            if isinstance(event, StreamOffered):
+                server.accept(event.stream_id)
+        client.receive(b"".join(server.take()))
+
+
+def test_two_that_count_keep_to_the_windows_from_the_first_byte():
+    server, client = SpdySession(Role.SERVER), SpdySession(Role.CLIENT)
+    client.announce()
+    stream_id = client.open({})
+    exchange(server, client)
+    assert client.room(stream_id) == server.room(stream_id) == FIRST_WINDOW
+
+
+def test_that_we_count_is_said_once():
+    play = Playbook()
+    play >> frames.Settings(((frames.Setting.INITIAL_WINDOW_SIZE, 5),))
+    play << [RoomMade(), frames.Settings(((frames.Setting.INITIAL_WINDOW_SIZE, FIRST_WINDOW),))]
+    play >> frames.Settings(((frames.Setting.INITIAL_WINDOW_SIZE, 6),)) << RoomMade()
+
+
+def test_windows_do_not_bind_us_any_more_when_the_peer_has_exceeded_its_own():
+    """Its updates may be behind what it has sent too much, which is not read before we have sent something."""
+    play = Playbook().opened()
+    play >> frames.WindowUpdate(1, 10) << RoomMade()
+    play >> frames.Data(1, bytes(FIRST_WINDOW))
+    assert play.session.room(1) == FIRST_WINDOW
+    play.events.clear()
+    (
+        play
+        >> frames.Data(1, b"x")
+        << [StreamBlock(1, b"x"), RoomMade(), frames.WindowUpdate(0, WIDENED + FIRST_WINDOW)]
+    )
+    assert play.session.room(1) == frames.MOST_DATA_BYTES
+    play >> frames.WindowUpdate(1, 10) << RoomMade()
+    assert play.session.room(1) == frames.MOST_DATA_BYTES
 
 
 def test_the_table_of_steps_is_closed():
