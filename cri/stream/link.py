@@ -10,7 +10,7 @@ import structlog
 from cri.stream.errors import ProtocolError
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Sequence
+    from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 
     from cri.stream.transport import Transport
 
@@ -51,22 +51,32 @@ class Link(Generic[E]):
             while True:
                 for event in self._protocol.receive(data):
                     yield event
-                await self.flush()
+                await self.answer()
                 data = await self._transport.receive()
                 if not data:
                     return
         except ProtocolError as error:
             log.info("client broke the protocol", client=self._transport.peer, error=str(error))
-            await self.flush()
+            await self.answer()
         finally:
             self.gone.set()
 
     async def flush(self) -> None:
         """Send what the protocol has to say, waiting while the client is slow."""
+        await self._say(self._transport.send)
+
+    async def answer(self) -> None:
+        """Send what the protocol has to say to what the client has sent, without waiting for a client that is slow.
+
+        Whoever takes the client's bytes calls this: the client may not read before they are taken.
+        """
+        await self._say(self._transport.answer)
+
+    async def _say(self, send: Callable[[list[bytes]], Awaitable[None]]) -> None:
         blocks = self._protocol.take()
         if blocks and not self._transport.lost:
             try:
-                await self._transport.send(blocks)
+                await send(blocks)
             except ConnectionResetError:
                 self.gone.set()
 

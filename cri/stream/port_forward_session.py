@@ -135,7 +135,7 @@ class PortForwardSession:
             while block := await buffer.get():
                 await loop.sock_sendall(pod, block)
                 self._protocol.consumed(key, len(block))
-                await self._link.flush()
+                await self._link.answer()
             pod.shutdown(socket.SHUT_WR)
         except OSError:  # the pod takes no more; whether it still sends is seen on the other side
             buffer.close()

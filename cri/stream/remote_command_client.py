@@ -70,7 +70,7 @@ class RemoteCommandClient:
             except BrokenPipeError:
                 self._stdin.close()
             self._protocol.consumed(len(block))
-            await self._link.flush()
+            await self._link.answer()
 
     async def copy_sizes(self, resize: Callable[[TerminalSize], Awaitable[None]]) -> None:
         """Hand over the terminal's size whenever it changes, for ever; only the newest counts."""

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 MOST_WAITING_BYTES: Final = 256 << 10
 """Received and not asked for yet."""
 MOST_UNSENT_BYTES: Final = 256 << 10
+MOST_UNREAD_ANSWER_BYTES: Final = 64 << 10
+"""Of answers, beyond MOST_UNSENT_BYTES, to a peer that sends and does not read."""
 LINGER_SECONDS: Final = 5.0
 KEEPALIVE_SECONDS: Final = 15
 _ESTABLISHED: Final = 1
@@ -40,6 +42,7 @@ class Transport(asyncio.Protocol):
         self._writable = asyncio.Event()
         self._writable.set()
         self._paused = False
+        self._unread_answers = 0
         self.last_activity = self._loop.time()
         """When bytes last moved in either direction, by the loop's clock."""
         self.on_lost: Callable[[], None] | None = None
@@ -86,10 +89,30 @@ class Transport(asyncio.Protocol):
         Raises ConnectionResetError when the connection is lost.
         """
         if self._transport is not None and not self._lost.is_set():
-            # One system call and one segment for a header and its data.
-            self._transport.write(b"".join(blocks))
-            self.last_activity = self._loop.time()
+            self._write(self._transport, blocks)
             await asyncio.sleep(0)
+        await self._until_writable()
+
+    async def answer(self, blocks: Iterable[bytes]) -> None:
+        """Write all blocks, which are small, and wait only once MOST_UNREAD_ANSWER_BYTES of such blocks are unsent.
+
+        Who receives must not wait for the peer to read: the peer may be waiting for it to go on receiving.
+        Raises ConnectionResetError when the connection is lost.
+        """
+        if self._transport is not None and not self._lost.is_set():
+            written = self._write(self._transport, blocks)
+            if not self._writable.is_set():
+                self._unread_answers += written
+        if self._unread_answers > MOST_UNREAD_ANSWER_BYTES or self._lost.is_set():
+            await self._until_writable()
+
+    def _write(self, transport: asyncio.Transport, blocks: Iterable[bytes]) -> int:
+        data = b"".join(blocks)  # one system call and one segment for a header and its data
+        transport.write(data)
+        self.last_activity = self._loop.time()
+        return len(data)
+
+    async def _until_writable(self) -> None:
         if not self._writable.is_set():
             await self._writable.wait()
             self.last_activity = self._loop.time()
@@ -175,4 +198,5 @@ class Transport(asyncio.Protocol):
 
     def resume_writing(self) -> None:
         """Enough has been sent."""
+        self._unread_answers = 0
         self._writable.set()

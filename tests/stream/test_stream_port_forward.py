@@ -391,6 +391,31 @@ async def test_echoes_for_a_client_that_heeds_no_windows(server: StreamServer, c
             assert await asyncio.gather(one(1), one(2)) == [content, content]
 
 
+async def test_a_client_that_does_not_read_can_send(server: StreamServer):
+    """As with TCP, where the pod reads and pours at once: neither direction waits for the other."""
+    content = bytes(32 << 20)
+    collected: asyncio.Future[int] = asyncio.get_running_loop().create_future()
+
+    async def pour_and_read(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(content)
+        collected.set_result(len(await reader.read()))
+        writer.close()
+
+    async with (
+        listening(pour_and_read) as port,
+        SpdyClient.connect(server.url(PortForwardCall(LoopbackDialler())), PROTOCOL) as client,
+    ):
+        client.counts, client.heeds = False, False
+        _, data = await open_pair(client, port, "1")
+        client.paused.clear()
+        async with asyncio.timeout(20):
+            await client.send(data, content)
+            client.end(data)
+            assert await collected == len(content)
+        client.paused.set()
+        assert await client.content(data) == content
+
+
 @pytest.mark.parametrize("protocol", ["", "v4.channel.k8s.io"])
 async def test_websocket_channels(server: StreamServer, protocol: str):
     async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
