@@ -121,7 +121,7 @@ async def test_port_forward(node: Node, pod: Pod) -> None:
                 writer.close()
 
         for _ in range(4):  # two at a time, because busybox's nc resets some of more that come at once
-            sent = [os.urandom(1 << 20) for _ in range(2)]
+            sent = [os.urandom(8 << 20) for _ in range(2)]
             async with asyncio.timeout(patiently(END_SECONDS)):
                 assert await asyncio.gather(*map(echoed, sent)) == sent
         process.send_signal(signal.SIGINT)

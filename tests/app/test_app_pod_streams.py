@@ -9,22 +9,26 @@ import pty
 import re
 import socket
 import termios
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import cast
 
 import pytest
 import pytest_asyncio
 from wsproto.utilities import generate_accept_token
 
-from cri.app.pod.port_forward import Forward, forward_ports, parse_forward
+from cri.app.pod.port_forward import Forward, Tunnel, forward_ports, parse_forward
 from cri.app.pod.remote_command import exit_code, run_remote_command
 from cri.app.pod.standard_input import standard_input
-from cri.app.pod.stream_client import connect_stream
+from cri.app.pod.stream_client import StreamClient, connect_stream
 from cri.app.pod.terminal import raw_terminal
 from cri.concurrency.supervision import Supervisor
 from cri.errors import CriError, FailedPrecondition, Internal, InvalidArgument, Unavailable
+from cri.stream import spdy_frames as frames
 from cri.stream.endpoints import AttachCall, ExecCall, PortForwardCall, Streams
 from cri.stream.server import StreamServer
 from cri.stream.settings import StreamSettings
+from cri.stream.spdy_session import FIRST_WINDOW, Role, SpdySession, StreamOffered
+from cri.stream.websocket import MessagePiece
 from tests.stream.stream_fakes import FakeContainer, FakeProcess, LoopbackDialler, fake_exec
 
 ALL = Streams(stdin=True, stdout=True, stderr=True)
@@ -167,54 +171,166 @@ def test_what_are_no_ports(text: str):
         parse_forward(text)
 
 
-async def test_port_forward(server: StreamServer):
-    async def echo(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        while block := await reader.read(65536):
-            writer.write(block)
-            await writer.drain()
-        writer.close()
+async def echo(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    while block := await reader.read(65536):
+        writer.write(block)
+        await writer.drain()
+    writer.close()
 
-    said: list[str] = []
-    heard = asyncio.Event()
 
-    def say(text: str) -> None:
-        said.append(text)
-        heard.set()
+class Said:
+    """What a command has said so far."""
 
-    async def until(words: str) -> str:
+    def __init__(self) -> None:
+        self._lines: list[str] = []
+        self._heard = asyncio.Event()
+
+    def __call__(self, line: str) -> None:
+        self._lines.append(line)
+        self._heard.set()
+
+    async def until(self, words: str) -> str:
+        """The first line with these words."""
         async with asyncio.timeout(10):
             while True:
-                for text in said:
-                    if words in text:
-                        return text
-                heard.clear()
-                await heard.wait()
+                for line in self._lines:
+                    if words in line:
+                        return line
+                self._heard.clear()
+                await self._heard.wait()
 
-    pod = await asyncio.start_server(echo, "127.0.0.1", 0)
-    remote = pod.sockets[0].getsockname()[1]
+    async def port(self, remote: int) -> int:
+        """The local port of a forward."""
+        return int((await self.until(f"-> {remote}")).split(":")[1].split(" ")[0])
+
+
+@contextlib.asynccontextmanager
+async def forwarding(server: StreamServer, *remotes: int) -> AsyncIterator[Said]:
+    """The command, with a free local port for each port behind it."""
+    said = Said()
     url = server.url(PortForwardCall(LoopbackDialler()))
-    async with pod, asyncio.TaskGroup() as group:
-        forwards = (Forward(0, remote), Forward(0, 9))
-        forwarding = group.create_task(forward_ports(url, "127.0.0.1", forwards, say))
-        port, refused = await _port(until, remote), await _port(until, 9)
+    forwards = [Forward(0, remote) for remote in remotes]
+    async with asyncio.TaskGroup() as group:
+        running = group.create_task(forward_ports(url, "127.0.0.1", forwards, said))
+        yield said
+        running.cancel()
+
+
+@contextlib.asynccontextmanager
+async def pod_port(
+    handler: Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]],
+) -> AsyncIterator[int]:
+    async with await asyncio.start_server(handler, "127.0.0.1", 0) as pod:
+        yield pod.sockets[0].getsockname()[1]
+
+
+async def echoed(port: int, content: bytes) -> bytes:
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    writer.write(content)
+    writer.write_eof()
+    received = await reader.read()
+    writer.close()
+    await writer.wait_closed()
+    return received
+
+
+async def test_port_forward(server: StreamServer):
+    async with pod_port(echo) as remote, forwarding(server, remote, 9) as said:
+        port, refused = await said.port(remote), await said.port(9)
         content = bytes(range(256)) * 8192
         for _ in range(3):
-            reader, writer = await asyncio.open_connection("127.0.0.1", port)
-            writer.write(content)
-            writer.write_eof()
-            assert await reader.read() == content
-            writer.close()
-            await writer.wait_closed()
-        reader, writer = await asyncio.open_connection("127.0.0.1", refused)
-        assert await reader.read() == b""
+            assert await echoed(port, content) == content
+        assert await echoed(refused, b"") == b""
+        await said.until("port 9 cannot be reached")
+
+
+async def test_much_through_two_connections_at_once(server: StreamServer):
+    content = bytes(range(256)) * (32 << 10)
+    async with pod_port(echo) as remote, forwarding(server, remote) as said, asyncio.timeout(30):
+        port = await said.port(remote)
+        assert await asyncio.gather(echoed(port, content), echoed(port, content)) == [content, content]
+
+
+async def test_a_local_client_that_does_not_read_holds_up_its_own_connection_only(server: StreamServer):
+    """The pod has had no update of a window when it begins to pour."""
+    poured = asyncio.Event()
+
+    async def pour(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with contextlib.suppress(OSError):
+            while not reader.at_eof():
+                writer.write(bytes(1 << 20))
+                await writer.drain()
+                poured.set()
         writer.close()
-        await until("port 9 cannot be reached")
-        forwarding.cancel()
+
+    async with (
+        pod_port(pour) as pouring,
+        pod_port(echo) as remote,
+        forwarding(server, pouring, remote) as said,
+        asyncio.timeout(30),
+    ):
+        local = socket.socket()
+        local.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        local.connect(("127.0.0.1", await said.port(pouring)))
+        await poured.wait()
+        for _ in range(5):
+            assert await echoed(await said.port(remote), b"alive") == b"alive"
+        local.close()
 
 
-async def _port(until, remote: int) -> int:
-    text = await until(f"-> {remote}")
-    return int(text.split(":")[1].split(" ")[0])
+class DeafServer:
+    """In a StreamClient's place: takes the first messages, and then no more as far as the tool waits for that."""
+
+    def __init__(self) -> None:
+        self.session = SpdySession(Role.SERVER)
+        self.settings: list[frames.Settings] = []
+        self.opened: asyncio.Queue[int] = asyncio.Queue()
+        self.deaf = False
+        self._pieces: asyncio.Queue[MessagePiece] = asyncio.Queue()
+
+    async def send(self, message: bytes) -> None:
+        self.post(message)
+        if self.deaf:
+            await asyncio.get_running_loop().create_future()
+
+    def post(self, message: bytes) -> None:
+        self.settings += [f for f in frames.FrameReader().feed(message) if isinstance(f, frames.Settings)]
+        for event in self.session.receive(message):
+            if isinstance(event, StreamOffered):
+                self.session.accept(event.stream_id)
+                self.opened.put_nowait(event.stream_id)
+        self.say()
+
+    def say(self) -> None:
+        self._pieces.put_nowait(MessagePiece(b"".join(self.session.take()), last=True))
+
+    async def pieces(self) -> AsyncIterator[MessagePiece]:
+        while True:
+            yield await self._pieces.get()
+
+
+async def test_a_local_client_reads_on_while_the_server_does_not():
+    """Each window's update is something that the server may not read before we have read on."""
+    server = DeafServer()
+    tunnel = Tunnel(cast("StreamClient", server), print)
+    ours, theirs = socket.socketpair()
+    reader, writer = await asyncio.open_connection(sock=ours)
+    local, local_writer = await asyncio.open_connection(sock=theirs)
+    async with asyncio.timeout(10), asyncio.TaskGroup() as group:
+        tasks = [group.create_task(tunnel.run()), group.create_task(tunnel.carry(80, reader, writer))]
+        await server.opened.get()
+        data_id = await server.opened.get()
+        assert server.settings, "the server knows from the beginning that the tool counts"
+        server.deaf = True
+        local_writer.write(b"nobody takes this")
+        for _ in range(50):
+            assert server.session.room(data_id) >= FIRST_WINDOW
+            server.session.send(data_id, bytes(FIRST_WINDOW))
+            server.say()
+            await local.readexactly(FIRST_WINDOW)
+        for task in tasks:
+            task.cancel()
+    local_writer.close()
 
 
 async def test_a_local_port_that_is_taken(server: StreamServer):

@@ -91,6 +91,7 @@ class Tunnel:
         self._client = client
         self._say = say
         self._session = spdy.SpdySession(spdy.Role.CLIENT)
+        self._session.announce()
         self._streams: dict[int, _Stream] = {}
         self._requests = itertools.count()
         self._room = asyncio.Event()
@@ -104,8 +105,7 @@ class Tunnel:
                 raise Unavailable(f"the stream server broke its protocol: {error}") from None
             for event in events:
                 await self._event(event)
-            if blocks := self._session.take():
-                self._client.post(b"".join(blocks))
+            self._answer()
         raise Unavailable("the connection to the pod was lost")
 
     async def carry(self, port: int, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -130,8 +130,7 @@ class Tunnel:
             for stream_id in opened:
                 self._session.reset(stream_id)
                 self._streams.pop(stream_id).received.close()
-            with contextlib.suppress(CriError):
-                await self._flush()
+            self._answer()
             writer.close()
 
     async def _open(self, kind: str, headers: dict[str, str], opened: list[int]) -> int:
@@ -163,7 +162,7 @@ class Tunnel:
             writer.write(block)
             await writer.drain()
             self._session.consumed(stream_id, len(block))
-            await self._flush()
+            self._answer()
         if writer.can_write_eof():
             writer.write_eof()
 
@@ -181,6 +180,11 @@ class Tunnel:
                 self._room.set()
             case _:
                 pass
+
+    def _answer(self) -> None:
+        """Send what the session has to say to what came, not waiting for the server: it may be waiting for us."""
+        if blocks := self._session.take():
+            self._client.post(b"".join(blocks))
 
     async def _flush(self) -> None:
         blocks = self._session.take()
