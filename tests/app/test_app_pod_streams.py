@@ -8,6 +8,7 @@ import os
 import pty
 import re
 import socket
+import struct
 import termios
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import cast
@@ -276,6 +277,32 @@ async def test_a_local_client_that_does_not_read_holds_up_its_own_connection_onl
         for _ in range(5):
             assert await echoed(await said.port(remote), b"alive") == b"alive"
         local.close()
+
+
+async def test_a_pod_that_resets_after_its_end_ends_the_local_connection(server: StreamServer):
+    """The server hears of it when it has something for the pod; from then on nobody takes what the client sends."""
+    seen = asyncio.Event()
+
+    async def end_and_reset(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write_eof()
+        await seen.wait()
+        writer.get_extra_info("socket").setsockopt(
+            socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0)
+        )
+        writer.transport.abort()
+
+    async with pod_port(end_and_reset) as remote, forwarding(server, remote) as said:
+        port = await said.port(remote)
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        assert await reader.read() == b""
+        seen.set()
+        with pytest.raises(ConnectionError):
+            async with asyncio.timeout(10):
+                while True:
+                    writer.write(b"x")
+                    await writer.drain()
+                    await asyncio.sleep(0.01)
+        writer.close()
 
 
 class DeafServer:

@@ -82,6 +82,8 @@ async def _listen(address: str, forward: Forward, tunnel: Tunnel, group: asyncio
 class _Stream:
     accepted: asyncio.Event = field(default_factory=asyncio.Event)
     received: Buffer = field(default_factory=Buffer)
+    sending: asyncio.Task[None] | None = None
+    """Sends what the local client gives; nobody wants that any more once the stream is reset."""
 
 
 class Tunnel:
@@ -117,10 +119,9 @@ class Tunnel:
             self._session.end(error_id)
             data_id = await self._open("data", headers, opened)
             async with asyncio.TaskGroup() as group:
-                sending = group.create_task(self._send(data_id, reader))
+                if self._session.can_send(data_id):  # else it has been reset already
+                    self._streams[data_id].sending = group.create_task(self._send(data_id, reader))
                 await self._receive(data_id, writer)
-                if not self._session.can_send(data_id):  # it was reset: nothing can be sent any more
-                    sending.cancel()
             complaint = await self._streams[error_id].received.get()
             if complaint:
                 self._say(f"port {port}: {complaint.decode(errors='replace')}")
@@ -172,14 +173,20 @@ class Tunnel:
                 self._streams[stream_id].accepted.set()
             case spdy.StreamBlock(stream_id, block) if stream_id in self._streams:
                 await self._streams[stream_id].received.put(block)
-            case spdy.StreamEnded(stream_id) | spdy.StreamReset(stream_id) if stream_id in self._streams:
-                self._streams[stream_id].accepted.set()
+            case spdy.StreamEnded(stream_id) if stream_id in self._streams:
                 self._streams[stream_id].received.end()
-                self._room.set()
+            case spdy.StreamReset(stream_id) if stream_id in self._streams:
+                self._reset(self._streams[stream_id])
             case spdy.RoomMade():
                 self._room.set()
             case _:
                 pass
+
+    def _reset(self, stream: _Stream) -> None:
+        stream.accepted.set()
+        stream.received.end()
+        if stream.sending is not None:
+            stream.sending.cancel()
 
     def _answer(self) -> None:
         """Send what the session has to say to what came, not waiting for the server: it may be waiting for us."""
