@@ -88,6 +88,16 @@ class FakeKeeper:
             self.followed[followed.container_id] = [fifo.open_reader(path) for path in paths]
         await asyncio.sleep(0)
 
+    async def follow_anew(self, followed: Followed) -> None:
+        await self.release(followed.container_id)
+        await self.follow(followed)
+
+    def writers_left(self, container_id: str) -> None:
+        """Its last writer is gone: the ends are closed, and the container counts as followed all the same."""
+        for descriptor in self.followed.get(container_id, []):
+            os.close(descriptor)
+        self.followed[container_id] = []
+
     async def drained(self, container_id: str, timeout_seconds: float) -> bool:
         await asyncio.sleep(0)
         return True

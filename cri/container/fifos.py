@@ -58,10 +58,13 @@ def stdin_of(engine: Engine, container: Container) -> Path | None:
 
 
 async def open_output(engine: Engine, followed: Followed, stdin: Path | None) -> None:
-    """Make the FIFOs and have the log keeper hold the read ends. Raises FailedPrecondition, Unavailable."""
+    """Make the FIFOs and have the log keeper hold the read ends. Raises FailedPrecondition, Unavailable.
+
+    A shim that ended in an earlier attempt has brought the ends to their end; the next one would wait for a reader.
+    """
     paths = [path for path in (followed.stdout, followed.stderr, stdin) if path is not None]
     await finished_in_thread(_prepare, paths, followed)
-    await engine.keeper.follow(followed)
+    await engine.keeper.follow_anew(followed)
 
 
 async def close_output(engine: Engine, container: Container) -> None:

@@ -123,6 +123,7 @@ async def _create_task_anew(
                 log.warning("removing an earlier task first", container=container.id, error=str(error))
                 await end_task(engine, container)
                 container.task_deleted.clear()
+                await open_output(engine, followed, stdin)
             elif met_its_end(sandbox, error):
                 log.info("the pod's shim was just ending", container=container.id, error=str(error))
             else:

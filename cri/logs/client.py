@@ -133,6 +133,13 @@ class LogKeeper:
         """
         await self._request("follow", followed=followed.wire())
 
+    async def follow_anew(self, followed: Followed) -> None:
+        """`follow` for a start: read ends that an earlier attempt's shim has closed, or may still close, are not kept.
+
+        What is in the FIFOs is written; counters begin anew.
+        """
+        await self._request("follow", followed=followed.wire(), anew=True)
+
     async def reopen(self, container_id: str) -> None:
         """Open the log path anew after a rotation; no record is lost or doubled.
 

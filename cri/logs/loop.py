@@ -177,6 +177,8 @@ class Keeper:
 
     def _follow(self, _: Connection, message: protocol.Message) -> object:
         followed = cast("WireFollowed", message["followed"])
+        if message.get("anew"):
+            self._following.release(followed["container"])
         self._following.follow(followed, log_may_fail=bool(message.get("again")))
         return None
 

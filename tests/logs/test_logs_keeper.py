@@ -74,6 +74,24 @@ async def test_following_makes_the_shims_open_return_at_once(pods, keepers):
     os.close(descriptor)
 
 
+async def test_following_anew_reads_after_the_end_of_all_or_some_streams(pods, keepers):
+    """A shim that was told to make the process has ended on the way to that."""
+    keeper, pod = await keepers(), pods("c1")
+    await keeper.follow_anew(pod.followed)
+    first, _ = pod.open()
+    os.write(first, b"one\n")
+    pod.close()
+    assert await keeper.drained("c1", 10)
+    await keeper.follow_anew(pod.followed)
+    os.close(os.open(pod.stdout, os.O_WRONLY | os.O_NONBLOCK))  # the other end stays as it is
+    await keeper.follow_anew(pod.followed)
+    out, _ = pod.open()
+    os.write(out, b"two\n")
+    pod.close()
+    assert await keeper.drained("c1", 10)
+    assert [text for _, _, text in pod.records()] == [b"one", b"two"]
+
+
 async def test_following_twice_is_once_and_other_paths_are_refused(pods, keepers, tmp_path):
     keeper, pod = await keepers(), pods("c1")
     await keeper.follow(pod.followed)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
+from typing import Any
 
 import grpc
 import pytest
@@ -13,6 +14,7 @@ from api.wire import criv1
 from api.wire.containerd import event_types_pb2, process_pb2
 from cri.concurrency.supervision import Supervisor
 from cri.container import exit as container_exit
+from cri.container import start as container_start
 from cri.container.handlers import SandboxMode
 from cri.errors import Unavailable
 from cri.linux.mounts import unmount
@@ -253,6 +255,32 @@ async def test_a_task_that_an_earlier_server_left_gives_way(node: DoubleNode):
     await node.containers.start(container)
     assert node.containers.get(container).running
     assert node.containers.get(container).status.pid == node.containerd.process(container).pid
+
+
+async def test_output_that_ended_with_an_earlier_shim_is_read_again(node: DoubleNode):
+    """A server was killed in the middle of the start, and then the shim that it had begun ended."""
+    pod = await node.sandboxes.run(node.pod_config(), "")
+    container = await node.containers.create(pod, node.container_config())
+    node.keeper.writers_left(container)
+    await asyncio.wait_for(node.containers.start(container), 5)
+    assert node.containers.get(container).running
+
+
+async def test_output_that_ends_with_an_earlier_task_is_read_again(
+    node: DoubleNode, monkeypatch: pytest.MonkeyPatch
+):
+    pod = await node.sandboxes.run(node.pod_config(), "")
+    container = await node.containers.create(pod, node.container_config())
+    await node.client.tasks.create(container, mounts=[])
+    end_task = container_start.end_task
+
+    async def ended(*arguments: Any) -> None:
+        await end_task(*arguments)
+        node.keeper.writers_left(container)
+
+    monkeypatch.setattr(container_start, "end_task", ended)
+    await asyncio.wait_for(node.containers.start(container), 5)
+    assert node.containers.get(container).running
 
 
 @BY_PROCESS
