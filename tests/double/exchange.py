@@ -18,7 +18,8 @@ class Exchange:
 
     def __init__(self) -> None:
         self.published: list[types_pb2.Envelope] = []
-        self._subscribers: dict[asyncio.Queue[types_pb2.Envelope], Predicate] = {}
+        self._subscribers: dict[asyncio.Queue[types_pb2.Envelope | None], Predicate] = {}
+        """None in a queue ends the subscription."""
 
     @property
     def subscribers(self) -> int:
@@ -43,16 +44,22 @@ class Exchange:
             if matches(_lookup(envelope)):
                 queue.put_nowait(envelope)
 
+    def cut(self) -> None:
+        """End every subscription, as a daemon does to one that reads too slowly; what comes meanwhile is missed."""
+        for queue in list(self._subscribers):
+            del self._subscribers[queue]
+            queue.put_nowait(None)
+
     async def subscribe(self, filters: Sequence[str]) -> AsyncIterator[types_pb2.Envelope]:
         """Envelopes from now on, until the consumer goes away."""
         matches = compile_filters(filters)
-        queue: asyncio.Queue[types_pb2.Envelope] = asyncio.Queue()
+        queue: asyncio.Queue[types_pb2.Envelope | None] = asyncio.Queue()
         self._subscribers[queue] = matches
         try:
-            while True:
-                yield await queue.get()
+            while (envelope := await queue.get()) is not None:
+                yield envelope
         finally:
-            del self._subscribers[queue]
+            self._subscribers.pop(queue, None)
 
 
 def _lookup(envelope: types_pb2.Envelope) -> Lookup:

@@ -90,6 +90,21 @@ async def test_an_event_that_cannot_be_handled_costs_no_other(node: DoubleNode):
     assert node.observer.connected.is_set()
 
 
+async def test_what_a_cut_event_stream_missed_is_learnt_by_a_list(node: DoubleNode):
+    _, container = await node.running()
+    exchange = node.containerd.exchange
+    hang = node.containerd.hang("Events.Subscribe")
+    exchange.cut()
+    await until(lambda: not node.observer.connected.is_set())
+    node.containerd.process(container).exit(3)
+    assert not node.containers.get(container).exited.is_set(), "nobody can tell"
+    node.containerd.heal()
+    hang.release()
+    await asyncio.wait_for(node.containers.get(container).exited.wait(), 10)
+    assert node.containers.get(container).status.exit_code == 3
+    assert exchange.subscribers == 1
+
+
 async def test_a_containerd_that_hangs_makes_the_node_unready_with_a_reason(
     node: DoubleNode, monkeypatch: pytest.MonkeyPatch
 ):
