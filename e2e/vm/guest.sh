@@ -19,7 +19,10 @@ mkdir -p /root/.cache/cri-shim
 echo "kernel $(uname -r), cgroup $(stat -fc %T /sys/fs/cgroup), systemd $(systemctl --version | sed -n '1s/systemd //p')"
 echo "containerd $(containerd --version | cut -d' ' -f3), $(runc --version | head -1), AppArmor $(cat /sys/module/apparmor/parameters/enabled)"
 mapfile -t arguments < <(grep . vm-arguments)
-if ((${#arguments[@]})); then
+if [[ ${arguments[0]:-} == critest ]]; then
+  python3 -m e2e.critest "${arguments[@]:1}"
+  status=$?
+elif ((${#arguments[@]})); then
   python3 -m pytest -q --timeout=600 "${arguments[@]}"
   status=$?
 else

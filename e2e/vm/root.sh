@@ -5,7 +5,7 @@ readonly directory=$1
 readonly suite=bookworm mirror=${DEBIAN_MIRROR:-http://deb.debian.org/debian}
 readonly packages=(
   apparmor busybox-static ca-certificates containernetworking-plugins curl dbus e2fsprogs iproute2 kmod
-  linux-image-cloud-amd64 procps psmisc python3 python3-venv systemd systemd-resolved systemd-sysv udev util-linux
+  linux-image-cloud-amd64 procps psmisc python3 python3-venv sudo systemd systemd-resolved systemd-sysv udev util-linux
 )
 
 # What the tests ask for comes from themselves.

@@ -2,6 +2,7 @@
 # Run the end-to-end tests that need cgroup v2, systemd or AppArmor in a small Debian under qemu.
 #
 #   e2e/vm/run.sh [pytest arguments]     without arguments the tests that matter there, and critest if it is on PATH
+#   e2e/vm/run.sh critest [arguments]    critest alone; arguments are those of e2e/critest.sh
 #
 # The machine's root file system (debootstrap, Debian's cloud kernel, containerd, runc, the Python packages of the
 # lock) is made once and kept in the cache; the project goes in on a second disk each time, with the newer
