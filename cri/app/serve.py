@@ -19,7 +19,6 @@ from api.containerd import errors as containerd_errors
 from cri.app.abilities import with_abilities
 from cri.app.builtin_plugin import demand_absence
 from cri.app.config.assembly import node_paths, service_settings
-from cri.app.doctor.commands import log_findings
 from cri.app.embedded import EmbeddedContainerd
 from cri.app.handlers import build_handlers
 from cri.app.host import detect_host
@@ -52,7 +51,7 @@ from cri.sandbox.remove import remove_sandbox
 from cri.services.server import cri_server
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Awaitable, Callable
     from pathlib import Path
 
     import grpc.aio
@@ -136,7 +135,7 @@ async def _run(
         certificate = await metrics_certificate(configuration.metrics)
         async with serve_metrics(configuration.metrics.address, metrics, health, certificate):
             await _listen(server, path, configuration.grpc)
-            supervisor.start("doctor", log_findings(configuration, client))
+            supervisor.start("doctor", _examine(configuration, client))
             log.info("serving", socket=str(path), sandboxes=len(assembly.on.engine.node.sandboxes))
             tell(READY)
             if (patience := watchdog_seconds()) is not None:
@@ -155,6 +154,17 @@ async def _run(
             await assembly.keeper.shutdown()
         else:
             await assembly.keeper.close()
+
+
+async def _examine(configuration: Configuration, client: Client) -> None:
+    """Log what the doctor finds. Its modules are read only now, beside the loop: the kubelet waits until we serve."""
+
+    def log_findings() -> Callable[[Configuration, Client], Awaitable[None]]:
+        from cri.app.doctor.commands import log_findings
+
+        return log_findings
+
+    await (await asyncio.to_thread(log_findings))(configuration, client)
 
 
 def _start_tasks(assembly: Assembly, supervisor: Supervisor, metrics: Metrics, reloading: Reloading) -> None:
