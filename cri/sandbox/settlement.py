@@ -143,9 +143,15 @@ class Settlement:
         await close_output(self._engine, container)
 
     async def _follow(self, container: Container) -> None:
-        """Have its output read: a shim that is still making the process waits for a reader, and answers nobody."""
+        """Have its output read: a shim that is still making the process waits for a reader, and answers nobody.
+
+        Before that process has run, nothing has been written, and a shim of an earlier attempt may have brought the
+        streams to their end.
+        """
+        keeper = self._engine.keeper
+        follow = keeper.follow_anew if container.status.phase is Phase.CREATED else keeper.follow
         with contextlib.suppress(CriError):  # the FIFOs went with the boot
-            await self._engine.keeper.follow(streams_of(self._engine, container))
+            await follow(streams_of(self._engine, container))
 
     async def _save_output(self, container: Container) -> None:
         """Have the log keeper write what an ended container left in its FIFOs; it may have died, too."""

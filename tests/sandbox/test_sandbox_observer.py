@@ -15,6 +15,7 @@ from api.wire.containerd import event_types_pb2, process_pb2
 from cri.concurrency.supervision import Supervisor
 from cri.container import exit as container_exit
 from cri.container import start as container_start
+from cri.container.fifos import open_output, streams_of
 from cri.container.handlers import SandboxMode
 from cri.errors import Unavailable
 from cri.linux.mounts import unmount
@@ -164,6 +165,22 @@ async def test_a_shim_that_hangs_over_a_restart_costs_no_container_its_life(
     await until(lambda: second.sandboxes.get(pod).pid == holder)
     await second.containers.stop(container, 10)
     assert second.containers.get(container).status.exit_code == 143
+
+
+async def test_a_shim_that_waits_for_a_reader_after_an_earlier_one_ended_gets_one(
+    node: DoubleNode, restarted: Restarted
+):
+    """Two servers were killed in the middle of the start; the shim answers nobody until its open returns."""
+    pod = await node.sandboxes.run(node.pod_config(), "")
+    container = await node.containers.create(pod, node.container_config())
+    await open_output(node.pods.engine, streams_of(node.pods.engine, node.containers.get(container)), None)
+    node.keeper.writers_left(container)
+    await node.client.tasks.create(container, mounts=[])
+    node.containerd.process(container).status = process_pb2.UNKNOWN
+    second = await restarted()
+    await until(lambda: bool(second.keeper.followed[container]))
+    node.containerd.process(container).status = process_pb2.CREATED
+    await until(lambda: second.containers.get(container).status.phase is Phase.EXITED)
 
 
 async def test_addresses_are_released_after_a_reboot(
