@@ -81,9 +81,9 @@ def main() -> int:
     measurements, course = Measurements(), Course()
     try:
         asyncio.run(_measure(measurements, course, QUICK if options.quick else FULL, options.only or PARTS))
+    finally:
         if options.record:
             record(options.record, summary(measurements, around, course.stages, course.timeline))
-    finally:
         print(table(measurements, around))
         options.json.write_text(json.dumps(document(measurements, around), indent=2) + "\n")
         print(f"\nevery value: {options.json}")
@@ -111,6 +111,8 @@ async def _measure(
                     ours = next(each for each in both if each.name == CRI_SHIM)
                     course.stages = await waterfall.stage_means(ours)
                     course.timeline = await waterfall.median_start(ours)
+                for contender in both:  # what one part leaves is not what the next one counts
+                    await pods.remove_pods(contender)
             for contender in both:
                 await pods.remove_pods(contender)
     finally:
