@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 COUNTED = "i=0; while [ $i -lt {lines} ]; do i=$((i+1)); echo $i; {pause}; done; exit {code}"
 SLEEPER = "trap 'exit {code}' TERM; echo ready; while :; do sleep 1000 & wait $!; done"
 GRACE_SECONDS = 30
+START_ERROR = "StartError"
 
 
 class PodClient:
@@ -66,15 +67,18 @@ class PodClient:
         config = container_config(name, self._node.busybox, command=["sh", "-c", script])
         container = await self._calls.container(pod, config)
         if not await self._calls.start(container):
-            self._figures.cut_off_starts += 1
-            await self._calls.remove(container)
+            await self._was_cut_off(container)
             return
-        self._figures.containers += 1
         await self._execute(container)
-        if sleeps:
-            await self._said_ready(container)
+        if sleeps and await self._said_ready(container):
             await self._calls.stop(container, GRACE_SECONDS)
         status = await self._calls.ended(container)
+        if (
+            status.reason == START_ERROR
+        ):  # the record said that it runs before it did, and the shim was hung until now
+            await self._was_cut_off(container)
+            return
+        self._figures.containers += 1
         if status.exit_code != code:
             self._figures.losses.append(
                 f"{pod.config.metadata.name}/{name} ({container.id[:13]}): exit code {status.exit_code} "
@@ -84,19 +88,30 @@ class PodClient:
         if removed:
             await self._calls.remove(container)
 
+    async def _was_cut_off(self, container: Container) -> None:
+        self._figures.cut_off_starts += 1
+        await self._calls.remove(container)
+
     async def _execute(self, container: Container) -> None:
         """A probe; it may fail, since the container may have ended, and is not repeated."""
         with contextlib.suppress(grpc.aio.AioRpcError):
             await container.execute("true", timeout_seconds=5)
             self._figures.execs += 1
 
-    async def _said_ready(self, container: Container) -> None:
-        """A signal before its trap is set would end it by the signal."""
+    async def _said_ready(self, container: Container) -> bool:
+        """A signal before its trap is set would end it by the signal; False if it has ended without a word."""
 
-        async def log() -> bytes:
-            return container.log_file.read_bytes() if container.log_file.exists() else b""
+        async def look() -> tuple[bytes, criv1.ContainerStatus]:
+            status = await self._calls.status(container)
+            return container.log_file.read_bytes() if container.log_file.exists() else b"", status
 
-        await eventually(log, lambda text: b"ready" in text, "ready in the log", patiently(120))
+        text, _ = await eventually(
+            look,
+            lambda seen: b"ready" in seen[0] or seen[1].state == criv1.CONTAINER_EXITED,
+            "ready in the log",
+            patiently(120),
+        )
+        return b"ready" in text
 
     def _check_log(self, container: Container, expected: Sequence[str]) -> None:
         try:
