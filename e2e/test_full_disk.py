@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import errno
 import json
@@ -21,6 +20,7 @@ from e2e.harness.eventually import eventually
 from e2e.harness.image_service import known, pull, remove
 from e2e.harness.leftovers import holdings, lasting_leftovers
 from e2e.harness.log_lines import joined, log_lines
+from e2e.harness.neighbours import output_of
 from e2e.harness.node import CRI_SHIM, assemble, short_directory
 from e2e.harness.patience import patiently
 from e2e.harness.push import push
@@ -49,21 +49,16 @@ async def cramped(node: Node) -> AsyncIterator[Node]:
     disk.mkdir()
     with image.open("wb") as file:
         file.truncate(DISK)
-    await run("mke2fs", "-q", "-t", "ext4", "-m", "0", "-O", "^has_journal", image)
-    await run("mount", "-o", "loop", image, disk)
+    await output_of("mke2fs", "-q", "-t", "ext4", "-m", "0", "-O", "^has_journal", image)
+    await output_of("mount", "-o", "loop", image, disk)
     try:
         (disk / "lost+found").rmdir()
         async with contextlib.AsyncExitStack() as stack:
             yield await assemble(stack, CRI_SHIM, home, node.registry)
     finally:
         if disk.is_mount():  # an embedded containerd that ends unmounts what is below its directory
-            await run("umount", disk)
+            await output_of("umount", disk)
         shutil.rmtree(home)
-
-
-async def run(*command: str | Path) -> None:
-    process = await asyncio.create_subprocess_exec(*command)
-    assert await process.wait() == 0, command
 
 
 @contextlib.contextmanager

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import asyncio
 import base64
-import re
-import urllib.request
 from typing import TYPE_CHECKING
 
 import grpc
@@ -16,6 +13,7 @@ from api.wire import criv1
 from e2e.harness.catalogue import scratch
 from e2e.harness.certs import write_mirror
 from e2e.harness.configured import configured
+from e2e.harness.exposition import exposition
 from e2e.harness.image_service import known, pull, remove
 from e2e.harness.leftovers import collect_garbage
 from e2e.harness.push import push
@@ -191,14 +189,10 @@ async def test_a_redirect_to_a_blob_store_gets_no_credentials(node: Node, script
 
 async def test_no_secret_was_told_anywhere(node: Node) -> None:
     """After all of the above: neither log, nor metrics, nor containerd's records have one."""
-    log = node.server.log_file.read_text()
-    address = re.findall(r"metrics are served\s+address=(\S+)", log)[-1]
-    with await asyncio.to_thread(urllib.request.urlopen, f"http://{address}/metrics", timeout=10) as answer:
-        metrics = answer.read().decode()
     told = {
-        "server's log": log,
+        "server's log": node.server.log_file.read_text(),
         "containerd's log": node.containerd.layout.log_file.read_text(),
-        "metrics": metrics,
+        "metrics": await exposition(node.server),
     }
     for place, text in told.items():
         for secret in (LOGIN.password, encoded(LOGIN.user, LOGIN.password), TOKEN, "-secret", "signature="):

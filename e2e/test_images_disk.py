@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import os
 import shutil
@@ -20,12 +19,12 @@ from e2e.harness.configured import configured
 from e2e.harness.eventually import eventually
 from e2e.harness.image_service import known, pull, remove
 from e2e.harness.leftovers import collect_garbage
+from e2e.harness.neighbours import output_of
 from e2e.harness.node import CRI_SHIM, assemble, short_directory
 from e2e.harness.push import push
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
-    from pathlib import Path
 
     from e2e.harness.node import Node
 
@@ -42,7 +41,7 @@ async def small(node: Node) -> AsyncIterator[Node]:
     home = short_directory("e2e-small")
     root = home / "node" / "containerd"
     root.mkdir(parents=True)
-    await run("mount", "-t", "tmpfs", "-o", f"size={DISK}", "tmpfs", root)
+    await output_of("mount", "-t", "tmpfs", "-o", f"size={DISK}", "tmpfs", root)
     try:
         async with contextlib.AsyncExitStack() as stack:
             running = await assemble(stack, CRI_SHIM, home, node.registry)
@@ -50,13 +49,8 @@ async def small(node: Node) -> AsyncIterator[Node]:
             yield running
     finally:
         if root.is_mount():  # an embedded containerd that ends unmounts what is below its directory
-            await run("umount", root)
+            await output_of("umount", root)
         shutil.rmtree(home)
-
-
-async def run(*command: str | Path) -> None:
-    process = await asyncio.create_subprocess_exec(*command)
-    assert await process.wait() == 0, command
 
 
 def on_disk(node: Node) -> tuple[int, int]:

@@ -17,6 +17,7 @@ import pytest
 
 from api.wire import criv1
 from e2e.harness.eventually import eventually
+from e2e.harness.exposition import exposition, metrics_address
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -31,12 +32,6 @@ RULES = DEPLOY / "prometheus" / "rules.yaml"
 DASHBOARD = DEPLOY / "grafana" / "cri-shim.json"
 ABOUT_FAILURES = re.compile("fail|leftovers", re.IGNORECASE)
 """Panels whose series come to be with the first failure, or the first thing left over."""
-
-
-def metrics_address(node: Node) -> str:
-    """Where the server exposes its metrics: it chose the port itself and logged it."""
-    logged = re.findall(r"metrics are served\s+address=(\S+)", node.server.log_file.read_text())
-    return str(logged[-1])
 
 
 def get(url: str) -> str:
@@ -113,8 +108,7 @@ def _filled_in(expression: str) -> str:
 
 async def test_promtool_finds_no_fault_with_the_metrics(node: Node, workloads: Workloads) -> None:
     await workloads.pod()
-    exposed = await asyncio.to_thread(get, f"http://{metrics_address(node)}/metrics")
-    code, output = await promtool("check", "metrics", given=exposed)
+    code, output = await promtool("check", "metrics", given=await exposition(node.server))
     ours = [line for line in output.splitlines() if line.startswith("cri_shim")]
     assert code == 0 or not ours, "\n".join(ours)
 
@@ -127,7 +121,7 @@ async def test_promtool_finds_no_fault_with_the_rules() -> None:
 async def test_every_panel_of_the_dashboard_has_data(node: Node, workloads: Workloads) -> None:
     image = criv1.ImageSpec(image=node.busybox)
     await node.cri.image.PullImage(criv1.PullImageRequest(image=image))
-    async with prometheus(metrics_address(node)) as base:
+    async with prometheus(metrics_address(node.server)) as base:
 
         async def scraped() -> list[object]:
             try:

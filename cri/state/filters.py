@@ -19,9 +19,7 @@ if TYPE_CHECKING:
 
 def matching_sandboxes(sandboxes: Iterable[Sandbox], wanted: criv1.PodSandboxFilter) -> list[Sandbox]:
     """The sandboxes that ListPodSandbox with this filter shows."""
-    if (
-        not wanted.ListFields()
-    ):  # the kubelet's relist; asking each object costs more than all the rest of the call
+    if not wanted.ListFields():  # the kubelet's relist; to ask each object would cost more than the rest
         return list(sandboxes)
     return [sandbox for sandbox in sandboxes if sandbox_matches(sandbox, wanted)]
 

@@ -113,8 +113,6 @@ async def _measure(
                     course.timeline = await waterfall.median_start(ours)
                 for contender in both:  # what one part leaves is not what the next one counts
                     await pods.remove_pods(contender)
-            for contender in both:
-                await pods.remove_pods(contender)
     finally:
         shutil.rmtree(home, ignore_errors=True)
 
@@ -167,11 +165,9 @@ async def _pulls(shelf: Registry, both: list[Contender], amount: Amount) -> None
 
 async def _stats(_: Registry, both: list[Contender], amount: Amount) -> None:
     for contender in both:
-        await stats.run_pods(contender, amount.running_pods)
+        await pods.run_pods(contender, amount.running_pods)
     work = partial(stats.lists, calls=amount.list_calls // 3, pods=amount.running_pods)
     await _in_turns(both, 2, work)
-    for contender in both:
-        await pods.remove_pods(contender)
 
 
 async def _threads(_: Registry, both: list[Contender], amount: Amount) -> None:
@@ -187,8 +183,6 @@ async def _fleet(_: Registry, both: list[Contender], amount: Amount) -> None:
         await fleet.add_containers(contender, amount.fleet_containers)
     await _in_turns(both, 2, partial(fleet.lists, calls=amount.list_calls // 3))
     await _in_turns(both, 1, partial(pressure.kubelet, seconds=amount.pressure_seconds))
-    for contender in both:
-        await pods.remove_pods(contender)
 
 
 async def _lists(_: Registry, both: list[Contender], amount: Amount) -> None:

@@ -7,8 +7,8 @@ import asyncio
 from api.wire import criv1
 from e2e.bench import operation as op
 from e2e.bench.contender import UNTIL_STOPPED, Contender
-from e2e.bench.pods import PARALLEL
-from e2e.bench.stats import PAUSE_SECONDS, run_pods
+from e2e.bench.pods import PARALLEL, run_pods
+from e2e.bench.stats import PAUSE_SECONDS
 
 
 async def grow(contender: Contender, pods: int) -> None:

@@ -91,12 +91,12 @@ def stream_cost(operation: Operation) -> Operation:
 
 def threads_rate(step: str, threads: int) -> Operation:
     """How many containers, each in a pod of its own, so many clients start, stop or delete in a second."""
-    return Operation(f"{step}, {threads} at a time", "1/s", None, Better.HIGHER)
+    return Operation(f"{step}, {threads} at a time", "1/s", better=Better.HIGHER)
 
 
 def fleet(operation: str) -> Operation:
     """A call on a node with 500 containers in 150 pods."""
-    return Operation(f"{operation}, 150 pods with 500 containers", "ms", None)
+    return Operation(f"{operation}, 150 pods with 500 containers", "ms")
 
 
 def pressure(call: str, percent: int) -> Operation:

@@ -63,16 +63,20 @@ async def whole_pod(contender: Contender) -> None:
 
 async def parallel_pods(contender: Contender, pods: int) -> None:
     """Pods with a running container in each, ten at a time."""
+    async with contender.timed(op.PODS_AT_ONCE):
+        await run_pods(contender, pods)
+    await remove_pods(contender)
+
+
+async def run_pods(contender: Contender, pods: int) -> None:
+    """So many pods with one running container in each, which stay."""
     gate = asyncio.Semaphore(PARALLEL)
 
     async def one() -> None:
         async with gate:
-            pod = await contender.pod()
-            await pod.run(command=UNTIL_STOPPED)
+            await (await contender.pod()).run(command=UNTIL_STOPPED)
 
-    async with contender.timed(op.PODS_AT_ONCE):
-        await asyncio.gather(*(one() for _ in range(pods)))
-    await remove_pods(contender)
+    await asyncio.gather(*(one() for _ in range(pods)))
 
 
 async def remove_pods(contender: Contender) -> None:

@@ -16,7 +16,8 @@ from dataclasses import dataclass, field
 from api.wire import criv1
 from e2e.bench import operation as op
 from e2e.bench.contender import UNTIL_STOPPED, Contender
-from e2e.bench.waterfall import exposition, quantile_of_lag
+from e2e.bench.waterfall import quantile_of_lag
+from e2e.harness.exposition import exposition
 from e2e.harness.node import CRI_SHIM
 
 PROBED = 100
@@ -58,8 +59,10 @@ async def kubelet(contender: Contender, seconds: float) -> None:
         for percent in (50, 99):
             slow = statistics.quantiles(values, n=100, method="inclusive")[percent - 1]
             measurements.add(op.pressure(name, percent), contender.name, slow)
-    if contender.name == CRI_SHIM and (lag := quantile_of_lag(await exposition(contender), 0.99)) is not None:
-        measurements.add(op.LOOP_LAG, contender.name, lag)
+    if contender.name == CRI_SHIM:
+        lag = quantile_of_lag(await exposition(contender.node.server), 0.99)
+        if lag is not None:
+            measurements.add(op.LOOP_LAG, contender.name, lag)
 
 
 @asynccontextmanager

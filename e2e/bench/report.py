@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from e2e.bench.operation import Measurements, Operation
+from e2e.bench.summary import outcome
 from e2e.bench.surroundings import Surroundings
 from e2e.harness.node import BUILT_IN, CRI_SHIM
 
@@ -47,14 +48,8 @@ def document(measurements: Measurements, around: Surroundings) -> dict[str, obje
         "surroundings": around.as_dict(),
         "operations": [
             {
-                "name": operation.name.strip(),
-                "unit": operation.unit,
+                **outcome(measurements, operation),
                 "medians": measurements.medians(operation),
-                "ratio": measurements.ratio(operation),
-                "goal": operation.goal,
-                "limit": operation.limit,
-                "better": operation.better.name.lower(),
-                "reached": measurements.reached(operation),
                 "values": values,
             }
             for operation, values in measurements.values.items()

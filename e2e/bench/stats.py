@@ -8,23 +8,11 @@ import grpc
 
 from api.wire import criv1
 from e2e.bench import operation as op
-from e2e.bench.contender import UNTIL_STOPPED, Contender
-from e2e.bench.pods import PARALLEL
+from e2e.bench.contender import Contender
 from e2e.harness.node import CRI_SHIM
 
 PAUSE_SECONDS = 0.5
 """Longer than a reading is shared among callers."""
-
-
-async def run_pods(contender: Contender, pods: int) -> None:
-    """So many pods with one running container in each, which stay."""
-    gate = asyncio.Semaphore(PARALLEL)
-
-    async def one() -> None:
-        async with gate:
-            await (await contender.pod()).run(command=UNTIL_STOPPED)
-
-    await asyncio.gather(*(one() for _ in range(pods)))
 
 
 async def lists(contender: Contender, calls: int, pods: int) -> None:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, TypedDict
 
 if TYPE_CHECKING:
     from cri.observe.timelines import Timeline
-    from e2e.bench.operation import Measurements
+    from e2e.bench.operation import Measurements, Operation
     from e2e.bench.surroundings import Surroundings
 
 
@@ -27,8 +27,8 @@ class Spread(TypedDict):
     count: int
 
 
-class Entry(TypedDict):
-    """One operation."""
+class Outcome(TypedDict):
+    """One operation, and what became of its goal."""
 
     name: str
     unit: str
@@ -37,6 +37,11 @@ class Entry(TypedDict):
     better: str
     ratio: float | None
     reached: bool | None
+
+
+class Entry(Outcome):
+    """An outcome that is kept."""
+
     date: str
     warning: str
     values: dict[str, Spread]
@@ -68,13 +73,7 @@ def summary(
         "surroundings": around.as_dict(),
         "operations": [
             {
-                "name": operation.name.strip(),
-                "unit": operation.unit,
-                "goal": operation.goal,
-                "limit": operation.limit,
-                "better": operation.better.name.lower(),
-                "ratio": measurements.ratio(operation),
-                "reached": measurements.reached(operation),
+                **outcome(measurements, operation),
                 "date": around.date,
                 "warning": around.warning,
                 "values": {server: spread(each) for server, each in values.items()},
@@ -83,6 +82,19 @@ def summary(
         ],
         "stages": list(stages),
         "timeline": timeline,
+    }
+
+
+def outcome(measurements: Measurements, operation: Operation) -> Outcome:
+    """What was to be reached, and whether it was."""
+    return {
+        "name": operation.name.strip(),
+        "unit": operation.unit,
+        "goal": operation.goal,
+        "limit": operation.limit,
+        "better": operation.better.name.lower(),
+        "ratio": measurements.ratio(operation),
+        "reached": measurements.reached(operation),
     }
 
 

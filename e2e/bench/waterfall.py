@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
-import re
-import urllib.request
 from typing import TYPE_CHECKING, cast
 
 from prometheus_client.parser import text_string_to_metric_families
 
 from api.wire import criv1
 from e2e.bench.contender import UNTIL_STOPPED, Contender
+from e2e.harness.exposition import exposition
 
 if TYPE_CHECKING:
     from cri.observe.timelines import Timeline
@@ -36,9 +34,8 @@ async def median_start(contender: Contender) -> Timeline:
 
 async def stage_means(contender: Contender) -> list[Stage]:
     """The mean of every stage of every operation since the server has started."""
-    exposed = await asyncio.to_thread(_metrics, contender)
     sums: dict[tuple[str, str], dict[str, float]] = {}
-    for family in text_string_to_metric_families(exposed):
+    for family in text_string_to_metric_families(await exposition(contender.node.server)):
         for sample in family.samples if family.name == STAGES else ():
             kind = sample.name.removeprefix(STAGES)
             if kind in ("_sum", "_count"):
@@ -68,14 +65,3 @@ def quantile_of_lag(exposed: str, share: float) -> float | None:
             reached = next((bound for bound, count in buckets if count >= share * buckets[-1][1]), None)
             return None if reached is None else reached * 1000
     return None
-
-
-async def exposition(contender: Contender) -> str:
-    """All of the server's metrics as text."""
-    return await asyncio.to_thread(_metrics, contender)
-
-
-def _metrics(contender: Contender) -> str:
-    logged = re.findall(r"metrics are served\s+address=(\S+)", contender.node.server.log_file.read_text())
-    with urllib.request.urlopen(f"http://{logged[-1]}/metrics", timeout=30) as answer:
-        return cast("bytes", answer.read()).decode()
