@@ -137,6 +137,7 @@ async def test_stop_lets_the_container_end_within_its_grace(pod: Pod) -> None:
     container = await pod.run(
         command=["sh", "-c", "trap 'exit 7' TERM; while :; do sleep 1000 & wait $!; done"]
     )
+    await container.until_process("sleep 1000", runs=True)
     began = time.monotonic()
     await container.stop(grace_seconds=20)
     assert time.monotonic() - began < 10, "it ended when asked; nobody had to wait for the grace to pass"

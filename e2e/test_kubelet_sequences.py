@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 MIB = 1 << 20
 SLEEP = ["sleep", "1000"]
-TERMINABLE = ["sh", "-c", "trap 'echo asked to end; exit 0' TERM; while :; do sleep 0.1; done"]
+TERMINABLE = ["sh", "-c", "trap 'echo asked to end; exit 0' TERM; while :; do sleep 1000 & wait $!; done"]
 
 
 async def restarted(pod: Pod, earlier: Container, **settings: object) -> Container:
@@ -49,6 +49,9 @@ async def test_init_containers_run_one_after_the_other_before_sidecar_and_main(w
     # A sidecar is an init container that goes on: it is up before the main container starts, and ends last.
     sidecar = await pod.run("sidecar", command=TERMINABLE)
     main = await pod.run("main", command=TERMINABLE)
+    for container in (sidecar, main):
+        # Not before its trap is set: the first process of a PID namespace ignores a signal that it does not handle.
+        await container.until_process("sleep 1000", runs=True)
     assert set((await states(pod)).values()) == {criv1.CONTAINER_EXITED, criv1.CONTAINER_RUNNING}
     await main.stop(grace_seconds=5)
     assert (await sidecar.status()).state == criv1.CONTAINER_RUNNING
