@@ -11,7 +11,7 @@ import os
 import shutil
 import signal
 import sys
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -69,7 +69,16 @@ class Contained:
     containerd: EmbeddedContainerd
     settings: ServerSettings
     busybox: str
-    namespace: str = NAMESPACE
+    namespace: str
+
+    @property
+    def cgroup(self) -> str:
+        """The server's, which no other node has."""
+        return f"/e2e-server-{self.containerd.layout.fingerprint}"
+
+    @property
+    def pods_cgroup(self) -> str:
+        return f"/e2e-{self.containerd.layout.fingerprint}"
 
     @property
     def endpoint(self) -> str:
@@ -82,7 +91,14 @@ class Contained:
 
     async def run(self, command: str, *arguments: str) -> str:
         """`cri-shim contained`."""
-        daemon = "--containerd", self.containerd.address, "--namespace", self.namespace
+        daemon = (
+            "--containerd",
+            self.containerd.address,
+            "--namespace",
+            self.namespace,
+            "--cgroup",
+            self.cgroup,
+        )
         return await output_of(sys.executable, "-m", "cri.app.cli", "contained", command, *daemon, *arguments)
 
     async def ctr(self, *arguments: str) -> str:
@@ -113,11 +129,10 @@ class Contained:
                 return process.pid if process.status is ProcessStatus.RUNNING else 0
         return 0
 
-    async def end_log_keeper(self) -> None:
-        """For the end, as nobody else ends it."""
-        for pid, command in processes():
-            if any(str(self.home / "server") in word for word in command):
-                await end_process(pid, signal.SIGTERM)
+    def log_keepers(self) -> list[int]:
+        """The processes that write this node's logs: one, or none."""
+        socket = str(self.home / "server" / "state" / "log-keeper.sock")
+        return [pid for pid, command in processes() if socket in command]
 
 
 def skeleton() -> bytes:
@@ -134,8 +149,9 @@ def skeleton() -> bytes:
     return layout_archive({SKELETON: image_of([layer_of(entries)], Settings(), host_architecture())})
 
 
-@pytest_asyncio.fixture(scope="module", loop_scope="session")
-async def contained(node: Node) -> AsyncIterator[Contained]:
+@pytest_asyncio.fixture(loop_scope="session", params=[NAMESPACE, "k8s.io"])
+async def contained(node: Node, request: pytest.FixtureRequest) -> AsyncIterator[Contained]:
+    """Each test has a containerd of its own: what a failed one leaves running ends with it."""
     home = short_directory("e2e-contained")
     await output_of("mount", "--bind", home, home)
     await output_of("mount", "--make-shared", home)
@@ -148,10 +164,15 @@ async def contained(node: Node) -> AsyncIterator[Contained]:
     write_mirror(Path(settings.certs_directory), node.registry.host, node.registry)
     try:
         async with RestartingContainerd(home / "node") as containerd:
-            running = Contained(home, containerd, settings, f"{node.registry.host}/{BUSYBOX}")
-            yield running
-            await running.end_log_keeper()
-            remove_cgroups(f"/e2e-{containerd.layout.fingerprint}")
+            running = Contained(home, containerd, settings, f"{node.registry.host}/{BUSYBOX}", request.param)
+            try:
+                yield running
+            finally:
+                await running.run("remove")  # or the monitor would start the server again
+                for pid in running.log_keepers():
+                    await end_process(pid, signal.SIGTERM)
+        for cgroup in (running.pods_cgroup, running.cgroup, f"{running.cgroup}-log-keeper"):
+            remove_cgroups(cgroup)
     finally:
         await output_of("umount", "--recursive", "--lazy", home)
         shutil.rmtree(home, ignore_errors=True)
@@ -172,40 +193,52 @@ async def imported(contained: Contained) -> tuple[str, list[str]]:
 
 
 @pytest.mark.timeout(240)
-@pytest.mark.parametrize("namespace", [NAMESPACE, "k8s.io"])
-async def test_a_server_in_a_container_serves_and_is_kept_running(
-    contained: Contained, namespace: str
-) -> None:
-    contained = replace(contained, namespace=namespace)
+async def test_a_server_in_a_container_serves_and_is_kept_running(contained: Contained) -> None:
     image, bound = await imported(contained)
     await contained.install(image, bound)
-    try:
-        async with connected(contained.endpoint) as cri:
-            for reference in (contained.settings.sandbox_image, contained.busybox):
-                await cri.image.PullImage(criv1.PullImageRequest(image=criv1.ImageSpec(image=reference)))
-            parent = f"/e2e-{contained.containerd.layout.fingerprint}"
-            workloads = Workloads(cri, contained.home / f"logs-{namespace}", contained.busybox, parent)
-            pod = await workloads.pod()
-            counting = await pod.run(command=["sh", "-c", COUNTER])
-            assert await counting.output_of("hostname") == "pod"
-            before, address = await counting.status(), await pod.address()
+    async with connected(contained.endpoint) as cri:
+        for reference in (contained.settings.sandbox_image, contained.busybox):
+            await cri.image.PullImage(criv1.PullImageRequest(image=criv1.ImageSpec(image=reference)))
+        workloads = Workloads(cri, contained.home / "logs", contained.busybox, contained.pods_cgroup)
+        pod = await workloads.pod()
+        counting = await pod.run(command=["sh", "-c", COUNTER])
+        assert await counting.output_of("hostname") == "pod"
+        before, address = await counting.status(), await pod.address()
+        (log_keeper,) = contained.log_keepers()
 
-            killed = await contained.server_pid()
-            os.kill(killed, signal.SIGKILL)
-            await eventually(contained.server_pid, lambda pid: pid not in (0, killed), "another server", 30)
-            await answering(contained.endpoint, None, contained.log_file)
-            assert await counting.status() == before
-            assert await pod.address() == address
-            assert await (await pod.sleeper("second")).output_of("hostname") == "pod"
+        killed = await contained.server_pid()
+        os.kill(killed, signal.SIGKILL)
+        await eventually(contained.server_pid, lambda pid: pid not in (0, killed), "another server", 30)
+        await answering(contained.endpoint, None, contained.log_file)
+        assert contained.log_keepers() == [log_keeper], "the log keeper ended with the server's container"
+        assert await counting.status() == before
+        assert await pod.address() == address
+        assert await (await pod.sleeper("second")).output_of("hostname") == "pod"
 
-            await contained.install(image, bound)  # as an upgrade does
-            assert await counting.status() == before
-            await counting.stop()
-            numbers = [int(line) for line in joined(await counting.settled_log(), "stdout")]
-            assert numbers == list(range(1, len(numbers) + 1)), "a line was lost, doubled or cut"
-            await workloads.remove()
-    finally:
-        await contained.run("remove")
-    with contextlib.suppress(FileNotFoundError):
-        Path(contained.endpoint).unlink()
+        await contained.install(image, bound)  # as an upgrade does
+        assert await counting.status() == before
+        told = await contained.run("remove")
+        assert f"log keeper {log_keeper} writes on, containers: 2;" in told
+
+        async def written() -> int:
+            return counting.log_file.stat().st_size
+
+        size = await written()
+        await eventually(written, lambda now: now > size, "output without a server")
+        await contained.install(image, bound)
+        assert contained.log_keepers() == [log_keeper]
+        await counting.stop()
+        numbers = [int(line) for line in joined(await counting.settled_log(), "stdout")]
+        assert numbers == list(range(1, len(numbers) + 1)), "a line was lost, doubled or cut"
+        await workloads.remove()
+    assert await contained.run("remove") == "removed\n"
+    assert contained.log_keepers() == []
+    assert cgroups_left(contained.cgroup) == []
+    Path(contained.endpoint).unlink(missing_ok=True)
     assert await contained.ctr("containers", "ls", "--quiet") == ""
+
+
+def cgroups_left(cgroup: str) -> list[Path]:
+    """The server's and its log keeper's, on either version."""
+    root, name = Path("/sys/fs/cgroup"), cgroup.lstrip("/")
+    return [*root.glob(f"{name}*"), *root.glob(f"*/{name}*")]

@@ -101,6 +101,7 @@ def command() -> None:
 @click.option("--state", metavar="DIR", help="Directory for what does not.")
 @click.option("--cni-conf-dir", metavar="DIR", help="Directory of CNI configurations.")
 @click.option("--cni-bin-dir", metavar="DIR", help="Directory of CNI plugins.")
+@click.option("--log-keeper-cgroup", metavar="PATH", help="Cgroup of the log keeper, not the server's.")
 @click.option("--metrics-address", metavar="ADDRESS", help='Where to serve /metrics; "" for nowhere.')
 @click.option("--log-level", metavar="LEVEL", help="debug, info, warning or error.")
 @click.option("--log-format", metavar="FORMAT", help="text or json.")

@@ -16,6 +16,7 @@ FLAGS = {
     "state": ("state",),
     "cni_conf_dir": ("cni", "conf_dir"),
     "cni_bin_dir": ("cni", "bin_dir"),
+    "log_keeper_cgroup": ("log_keeper_cgroup",),
     "metrics_address": ("metrics", "address"),
     "log_level": ("debug", "level"),
     "log_format": ("debug", "format"),

@@ -26,6 +26,7 @@ from api.containerd import errors as containerd_errors
 from cri.app.config.assembly import node_paths
 from cri.app.config.load import load
 from cri.app.housekeeping.offline import on_node
+from cri.app.log_keeper_cgroup import vacated
 from cri.app.node import LOG_KEEPER_COMMAND
 from cri.app.socket import remove_stale_socket, socket_path
 from cri.errors import CriError, FailedPrecondition
@@ -104,6 +105,8 @@ async def _hand_back(configuration: Configuration, state: Path | None) -> tuple[
     for sandbox in outcome.sandboxes:
         _move_sandbox_files(paths, files, state, sandbox.record.id)
     await _end_log_keeper(paths)
+    if configuration.log_keeper_cgroup:
+        await vacated(configuration.log_keeper_cgroup)
     for identifier, reason in outcome.quarantined.items():
         log.warning("record is unreadable and stays as it is", container=identifier, reason=reason)
     return len(outcome.sandboxes), len(outcome.containers)

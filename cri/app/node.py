@@ -18,6 +18,7 @@ from cri.app.config.assembly import (
     stats_settings,
     stream_settings,
 )
+from cri.app.log_keeper_cgroup import settler
 from cri.container.accounts import Accounts
 from cri.container.cdi import CdiDevices
 from cri.container.containers import Containers
@@ -89,7 +90,9 @@ def assemble(
     async def followed() -> Sequence[Followed]:
         return to_follow(pods)
 
-    logs = keeper(paths.log_keeper_socket, LOG_KEEPER_COMMAND, followed)
+    logs = keeper(
+        paths.log_keeper_socket, LOG_KEEPER_COMMAND, followed, settler(configuration.log_keeper_cgroup)
+    )
     engine = Engine(
         client=client,
         node=Node(),

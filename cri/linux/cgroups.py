@@ -64,6 +64,12 @@ def directory_of(cgroup: str, controller: str = "") -> Path | None:
     return directory if directory.is_dir() else None
 
 
+def directories_of(cgroup: str) -> list[Path]:
+    """Where the cgroup with path `cgroup` is, or would be, in each tree that is mounted."""
+    trees = {entry.mount_point: entry for entry in _hierarchies().values()}
+    return [_below(tree, f"/{cgroup.strip('/')}") for tree in trees.values()]
+
+
 @dataclass(frozen=True, slots=True)
 class OomCounter:
     """The OOM-kill counter of the cgroup that a process was in when `of` was called.

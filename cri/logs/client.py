@@ -43,16 +43,22 @@ class LogKeeper:
     """Client of the one log keeper behind `socket`."""
 
     def __init__(
-        self, socket: Path, command: Sequence[str], on_restart: Callable[[], Awaitable[Sequence[Followed]]]
+        self,
+        socket: Path,
+        command: Sequence[str],
+        on_restart: Callable[[], Awaitable[Sequence[Followed]]],
+        settle: Callable[[int], None] | None = None,
     ) -> None:
         """`command` is the keeper program without options (`[sys.executable, "-m", "cri.logs.keeper"]`).
 
         `on_restart` answers what a keeper that had to be started again must follow: every container whose
-        task may still write. It must not call this object.
+        task may still write. It must not call this object. `settle(pid)`, which may block, puts a keeper that has
+        been connected to into its place, before it is asked for anything.
         """
         self._socket = str(socket)
         self._command = (*command, "--socket", self._socket, "--detach")
         self._on_restart = on_restart
+        self._settle = settle
         self._connection: Calls | None = None
         self._connecting = asyncio.Lock()
         self._instance: object = None
@@ -227,6 +233,8 @@ class LogKeeper:
     async def _connect_and_follow(self) -> Calls:
         connection = await self._connect_or_start()
         try:
+            if self._settle is not None:
+                await asyncio.to_thread(self._settle, connection.pid)
             await self._follow_again(connection)
         except ConnectionError:
             raise Unavailable(f"log keeper at {self._socket} died while it took over") from None

@@ -109,6 +109,7 @@ def test_serve_gives_flags_over_the_file(served, tmp_path):
         "--root": "/r",
         "--cni-conf-dir": "/conf",
         "--cni-bin-dir": "/bin",
+        "--log-keeper-cgroup": "/keeper",
         "--metrics-address": "",
         "--log-level": "debug",
         "--log-format": "json",
@@ -122,6 +123,7 @@ def test_serve_gives_flags_over_the_file(served, tmp_path):
     assert configuration.grpc.address == "/l.sock"
     assert configuration.containerd.address == "/c.sock"
     assert (configuration.cni.conf_dir, configuration.cni.bin_dir) == ("/conf", "/bin")
+    assert configuration.log_keeper_cgroup == "/keeper"
     assert configuration.metrics.address == ""
     assert (configuration.debug.level, configuration.debug.format) == ("debug", "json")
 

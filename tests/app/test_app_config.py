@@ -82,6 +82,12 @@ def test_every_key_has_a_meaning(section):
             'image_pull_engine: expected one of "auto", "local", "transfer", got "fast"',
         ),
         ('sandbox_image = ""', "sandbox_image: must name an image"),
+        ('log_keeper_cgroup = "/"', "log_keeper_cgroup: must be a cgroup below the root, without . and .."),
+        (
+            'log_keeper_cgroup = "/a/../b"',
+            "log_keeper_cgroup: must be a cgroup below the root, without . and ..",
+        ),
+        ('log_keeper_cgroup = "a"', 'log_keeper_cgroup: "a" is not an absolute path'),
         ("grpc = 3", "grpc: expected a table, got 3"),
         ("cdi_spec_dirs = [3]", "cdi_spec_dirs: expected a string, got 3"),
         (

@@ -94,6 +94,9 @@ def _names(configuration: Configuration) -> Iterator[Fault]:
         yield ("cni", "bin_dir"), "give either bin_dir or bin_dirs"
     if not configuration.containerd.namespace:
         yield ("containerd", "namespace"), "must not be empty"
+    cgroup = configuration.log_keeper_cgroup
+    if cgroup == "/" or {"..", "."} & set(cgroup.split("/")):
+        yield ("log_keeper_cgroup",), "must be a cgroup below the root, without . and .."
     profile = configuration.unset_seccomp_profile
     if profile not in SECCOMP_NAMES and not profile.startswith(SECCOMP_PREFIXES):
         yield (

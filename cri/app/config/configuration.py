@@ -196,6 +196,16 @@ class Configuration:
         ),
     )
 
+    log_keeper_cgroup: str = field(
+        default="",
+        metadata=meaning(
+            "Our own. Cgroup that the log keeper moves to, for a server whose end is the end of all processes of its "
+            'cgroup, as in a container; "" is the one of the server that starts it.',
+            path=True,
+            restart=True,
+        ),
+    )
+
     grpc: GrpcSection = field(
         default_factory=GrpcSection,
         metadata=meaning("The socket that the kubelet and crictl talk to.", restart=True),

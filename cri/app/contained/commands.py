@@ -12,10 +12,13 @@ import click
 
 from api.containerd import Client, ContainerdError
 from cri.app.contained import keeping
+from cri.app.contained.log_keeper import retire
 from cri.app.contained.specification import (
+    CGROUP,
     OPEN_FILES,
     OTHER_DIRECTORIES,
     SHARED_DIRECTORIES,
+    log_keeper_cgroup,
     server_specification,
 )
 from cri.errors import FailedPrecondition, Unavailable
@@ -33,11 +36,12 @@ HOST_PID: Final = 1
 
 
 def _daemon(command: Callable[..., None]) -> Callable[..., None]:
-    """The options that say which containerd."""
+    """The options that say which containerd, and which cgroup in it."""
     for option in (
         click.option(
             "--namespace", default=keeping.NAMESPACE, show_default=True, help="containerd's namespace."
         ),
+        click.option("--cgroup", default=CGROUP, show_default=True, help="The server's cgroup."),
         click.option(
             "--containerd", "address", metavar="SOCKET", default=DEFAULT_CONTAINERD, show_default=True
         ),
@@ -66,6 +70,7 @@ def install(
     arguments: tuple[str, ...],
     address: str,
     namespace: str,
+    cgroup: str,
     shared: tuple[str, ...],
     bound: tuple[str, ...],
     log_file: str,
@@ -84,6 +89,7 @@ def install(
         others=[*on_host(OTHER_DIRECTORIES), *bound],
         capabilities=sorted(capabilities.effective()),
         open_files=min(OPEN_FILES, hard_limit),
+        cgroup=cgroup,
     )
     wanted = keeping.Wanted(image, spec, log_file, snapshotter)
     _with(address, namespace, lambda client: keeping.install(client, wanted))
@@ -92,10 +98,15 @@ def install(
 
 @group.command()
 @_daemon
-def remove(address: str, namespace: str) -> None:
-    """End the server and remove its container; pods run on, and containers' output waits."""
+def remove(address: str, namespace: str, cgroup: str) -> None:
+    """End the server and remove its container; pods run on.
+
+    The log keeper ends too, unless a container may still write: then it goes on, and a later `remove` ends it.
+    """
     there = _with(address, namespace, keeping.remove)
     click.echo("removed" if there else "there is none")
+    for remark in asyncio.run(retire(log_keeper_cgroup(cgroup))):
+        click.echo(remark)
 
 
 def on_host(paths: Iterable[str]) -> list[str]:

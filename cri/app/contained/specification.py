@@ -32,6 +32,11 @@ OPEN_FILES: Final = 1 << 20
 CGROUP: Final = "/cri-shim"
 
 
+def log_keeper_cgroup(cgroup: str) -> str:
+    """The log keeper's beside the server's: runc ends all that is in the server's, and below it, with the server."""
+    return f"{cgroup.rstrip('/')}-log-keeper"
+
+
 def server_specification(
     arguments: Sequence[str],
     *,
@@ -39,6 +44,7 @@ def server_specification(
     others: Iterable[str],
     capabilities: Sequence[str],
     open_files: int = OPEN_FILES,
+    cgroup: str = CGROUP,
 ) -> Spec:
     """The OCI runtime specification: the host's namespaces but for the file system, all of the given capabilities.
 
@@ -49,7 +55,7 @@ def server_specification(
         "ociVersion": OCI_VERSION,
         "process": {
             "user": {"uid": 0, "gid": 0},
-            "args": ["cri-shim", "serve", *arguments],
+            "args": ["cri-shim", "serve", "--log-keeper-cgroup", log_keeper_cgroup(cgroup), *arguments],
             "env": [f"PATH={PATH}"],
             "cwd": "/",
             "capabilities": {
@@ -75,7 +81,7 @@ def server_specification(
         "linux": {
             "namespaces": [{"type": "mount"}],
             "rootfsPropagation": "rshared",
-            "cgroupsPath": CGROUP,
+            "cgroupsPath": cgroup,
             "resources": {"devices": [{"allow": True, "access": "rwm"}]},
         },
     }
