@@ -21,7 +21,9 @@ install_environment() {
     --require-hashes --dest "$wheels" --requirement requirements/run.lock
   chroot "$root" python3 -m venv /opt/cri-shim
   chroot "$root" /opt/cri-shim/bin/pip -qq --disable-pip-version-check install --no-index --find-links /wheels cri-shim
-  chroot "$root" /opt/cri-shim/bin/python -m compileall -q /opt/cri-shim/lib
+  # By no time of the source, which is another one in the archive: Python would compile everything at each start.
+  chroot "$root" /opt/cri-shim/bin/python -m compileall -qf -j 0 --invalidation-mode unchecked-hash \
+    /opt/cri-shim/lib "/usr/lib/python$python"
   rm -rf "$wheels"
 }
 

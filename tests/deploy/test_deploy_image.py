@@ -1,7 +1,11 @@
-"""The manifests that bring the image to nodes: one pod, whose command is understood."""
+"""The manifests that bring the image to nodes: one pod, whose command is understood; and what the image is made of."""
 
 from __future__ import annotations
 
+import importlib.util
+import io
+import py_compile
+import tarfile
 from pathlib import Path
 
 import click
@@ -33,3 +37,37 @@ def test_a_static_pod_is_what_the_daemonset_would_run():
     fleet, single = pod("daemonset.yaml"), pod("static-pod.yaml")
     fleet.pop("tolerations")
     assert fleet == single
+
+
+def archive_script():
+    specification = importlib.util.spec_from_file_location("archive", IMAGE / "archive.py")
+    assert specification is not None
+    assert specification.loader is not None
+    module = importlib.util.module_from_spec(specification)
+    specification.loader.exec_module(module)
+    return module
+
+
+@pytest.mark.parametrize(
+    ("mode", "stale"),
+    [
+        (py_compile.PycInvalidationMode.TIMESTAMP, ["./opt/__pycache__/some.cpython-311.pyc"]),
+        (py_compile.PycInvalidationMode.UNCHECKED_HASH, []),
+    ],
+)
+def test_compiled_modules_that_python_would_pass_over_are_named(tmp_path: Path, mode, stale):
+    source = tmp_path / "opt" / "some.py"
+    source.parent.mkdir()
+    source.write_text("answer = 42\n")
+    compiled = source.parent / "__pycache__" / "some.cpython-311.pyc"
+    py_compile.compile(str(source), str(compiled), invalidation_mode=mode)
+
+    def without_time(member: tarfile.TarInfo) -> tarfile.TarInfo:
+        member.mtime = 0  # as build.sh has it, for the same bytes from the same sources
+        return member
+
+    root = io.BytesIO()
+    with tarfile.open(fileobj=root, mode="w") as archive:
+        archive.add(tmp_path, ".", filter=without_time)
+
+    assert archive_script().stale_bytecode(root.getvalue()) == stale
