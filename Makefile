@@ -91,4 +91,5 @@ $(INSTALLED): pyproject.toml requirements/dev.lock protos/generate.py | packages
 
 $(WIRE): $(INSTALLED) $(shell find protos -name '*.proto')
 	$(BIN)/python protos/generate.py
+	$(BIN)/python -m compileall -q api cri  # where Python may not, each of the tests' many servers would do it anew
 	@touch $@

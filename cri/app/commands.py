@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from cri.app.start_up import nothing_is_garbage
 from cri.errors import CriError
 
 if TYPE_CHECKING:
@@ -112,10 +113,11 @@ def command() -> None:
 )
 def serve(path: Path | None, embedded: Path | None, **flags: str | None) -> int:
     """Serve CRI until SIGTERM or SIGINT. Flags go over the file, which SIGHUP has read again."""
-    from cri.app.config.load import load
-    from cri.app.flags import overrides
-    from cri.app.serve import serve as serve_until_stopped
-    from cri.observe.logging import set_up_logging
+    with nothing_is_garbage():
+        from cri.app.config.load import load
+        from cri.app.flags import overrides
+        from cri.app.serve import serve as serve_until_stopped
+        from cri.observe.logging import set_up_logging
 
     def read() -> Configuration:
         return load(path, overrides(embedded, flags))

@@ -28,6 +28,14 @@ def test_help_lists_every_command_without_importing_them():
     assert done.stdout.endswith("[]\n"), "help must not load the server"
 
 
+def test_serving_waits_for_nothing_that_few_calls_need():
+    """The kubelet waits until the modules of `serve` are read; see cri.app.start_up."""
+    unneeded = ("cri.app.doctor", "cri.app.pod", "cryptography", "opentelemetry", "pyroute2", "yaml")
+    code = f"import sys; import cri.app.serve; print([m for m in sys.modules if m.startswith({unneeded})])"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "[]\n"
+
+
 def test_the_log_keeper_is_started_without_the_command_line_library(tmp_path):
     (tmp_path / "probe.py").write_text(
         "import sys\n"
