@@ -1,6 +1,7 @@
-"""Measures what the stats and metrics RPCs tell: each kind of figure for all objects at once, the kinds side by side.
+"""Measures what the stats and metrics RPCs tell: each kind of figure for all objects at once.
 
-A container that dies while it is measured drops out of the answer.
+Cgroups are read first and interfaces after them, beside what containerd is asked: two threads that read would hand the
+interpreter's lock over at every system call. A container that dies while it is measured drops out of the answer.
 """
 
 from __future__ import annotations
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
     from cri.container.engine import Engine
     from cri.state.container import Container
     from cri.state.sandbox import Sandbox
+    from cri.stats.sampler import Reading
     from cri.stats.settings import StatsSettings
     from cri.stats.usage import NetworkUse
 
@@ -92,14 +94,15 @@ class NodeStats:
         containers = [container for pod in pods for container in pod.containers]
         whole = {target.key: target for pod in pods for target in pod.whole}
         each = {target.key: target for target in map(measured.container_target, containers)}
-        usage, threads, networks, layers = await together(
-            self.sampler.read({**whole, **each}.values()),
-            self.sampler.threads(whole.values()),
-            self.networks([pod.sandbox for pod in pods]),
-            self.layers(containers),
-        )
-        read = PodReadings(usage, threads, networks, layers)
-        return [message for pod in pods if (message := pod.message(read)) is not None]
+
+        async def read() -> tuple[Mapping[str, Reading], Mapping[str, int], Mapping[str, NetworkUse]]:
+            usage = await self.sampler.read({**whole, **each}.values())
+            threads = await self.sampler.threads(whole.values())
+            return usage, threads, await self.networks([pod.sandbox for pod in pods])
+
+        (usage, threads, networks), layers = await together(read(), self.layers(containers))
+        readings = PodReadings(usage, threads, networks, layers)
+        return [message for pod in pods if (message := pod.message(readings)) is not None]
 
     def pods(self, sandboxes: Iterable[Sandbox] | None = None) -> list[MeasuredPod]:
         """The ready ones of these sandboxes (of all), each with its running containers."""

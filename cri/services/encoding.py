@@ -10,13 +10,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, cast
 
+from api.wire_format import delimited
+
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from google.protobuf.message import Message
-
-LENGTH_DELIMITED = 2
-"""Protobuf's wire type of messages, strings and bytes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,14 +26,13 @@ class Encoded:
 
     @classmethod
     def of(cls, fields: Iterable[bytes]) -> Encoded:
-        """Join fields that `field` has made."""
+        """Join encoded fields."""
         return cls(b"".join(fields))
 
 
 def field(number: int, message: Message) -> bytes:
     """One element of the repeated message field `number`."""
-    content = message.SerializeToString()
-    return _varint(number << 3 | LENGTH_DELIMITED) + _varint(len(content)) + content
+    return delimited(number, message.SerializeToString())
 
 
 def serialised(response: object) -> bytes:
@@ -42,13 +40,3 @@ def serialised(response: object) -> bytes:
     return (
         response.content if isinstance(response, Encoded) else cast("Message", response).SerializeToString()
     )
-
-
-def _varint(value: int) -> bytes:
-    """Seven bits a byte, the lowest first, the top bit set on all but the last."""
-    encoded = bytearray()
-    while value > 0x7F:
-        encoded.append(value & 0x7F | 0x80)
-        value >>= 7
-    encoded.append(value)
-    return bytes(encoded)

@@ -5,8 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from api.wire import criv1
+from api.wire_format import delimited
 from cri.sandbox.node_metrics import descriptor_messages, pod_metrics
-from cri.services.encoding import Encoded, field
+from cri.services.encoding import Encoded
 from cri.services.rpc import early_rpc, rpc
 from cri.services.streaming_rpc import list_stream, message_bytes, pieces
 
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
     from cri.services.collaborators import Collaborators
 
 PODS_FIELD = criv1.ListPodSandboxMetricsResponse.POD_METRICS_FIELD_NUMBER
+"""The same in the streamed response."""
 
 
 class StatsCalls:
@@ -68,12 +70,11 @@ class StatsCalls:
     @rpc
     async def ListPodSandboxMetrics(self, request: criv1.ListPodSandboxMetricsRequest) -> Encoded:
         pods = await pod_metrics(self.on.engine, self.on.stats)
-        # A response message would copy every pod's before it is encoded, which takes longer than encoding.
-        return Encoded.of(field(PODS_FIELD, pod) for pod in pods)
+        return Encoded.of(delimited(PODS_FIELD, pod) for pod in pods)
 
     @list_stream
     async def StreamPodSandboxMetrics(
         self, request: criv1.StreamPodSandboxMetricsRequest
-    ) -> AsyncIterator[criv1.StreamPodSandboxMetricsResponse]:
-        for piece in pieces(await pod_metrics(self.on.engine, self.on.stats), message_bytes):
-            yield criv1.StreamPodSandboxMetricsResponse(pod_sandbox_metrics=piece)
+    ) -> AsyncIterator[Encoded]:
+        for piece in pieces(await pod_metrics(self.on.engine, self.on.stats), len):
+            yield Encoded.of(delimited(PODS_FIELD, pod) for pod in piece)

@@ -5,6 +5,7 @@ Formats: the kernel's admin-guide/cgroup-v2.rst and cgroup-v1, accounting/psi.rs
 
 from __future__ import annotations
 
+import functools
 import re
 from typing import TYPE_CHECKING
 
@@ -40,8 +41,9 @@ def limit(content: bytes) -> int | None:
     return None if value >= UNLIMITED_BYTES else value
 
 
+@functools.lru_cache(maxsize=1024)
 def stalls(content: bytes) -> Stalls | None:
-    """A pressure file; None where pressure is not measured."""
+    """A pressure file; None where pressure is not measured. Idle cgroups show the same text for hours."""
     lines = {kind: _pressure(*figures) for kind, *figures in _PRESSURE.findall(content)}
     return Stalls(lines[b"some"], lines.get(b"full")) if b"some" in lines else None
 

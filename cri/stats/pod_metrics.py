@@ -12,11 +12,8 @@ from cri.stats import descriptors as metric
 from cri.stats.volumes import device_name
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterator
 
-    from google.protobuf.internal.containers import RepeatedCompositeFieldContainer
-
-    from api.wire import criv1
     from cri.stats.descriptors import Descriptor
     from cri.stats.sampler import FullReading
     from cri.stats.usage import LayerUse, NetworkUse, Stalls, Volume
@@ -57,23 +54,6 @@ class Limits:
     memory: int = 0
     memory_reservation: int = 0
     memory_and_swap: int = 0
-
-
-def write_samples(
-    target: RepeatedCompositeFieldContainer[criv1.Metric],
-    subject: Subject,
-    at: int,
-    samples: Iterable[Sample],
-) -> None:
-    """Append samples taken at `at` (Unix nanoseconds) to a message's list."""
-    common = subject.label_values
-    for descriptor, value, extra in samples:
-        sample = target.add()
-        sample.name = descriptor.name
-        sample.timestamp = at
-        sample.metric_type = descriptor.kind
-        sample.label_values.extend(common + extra)
-        sample.value.value = value
 
 
 def container_samples(reading: FullReading, limits: Limits, started_at: int) -> Iterator[Sample]:

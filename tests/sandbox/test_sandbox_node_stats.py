@@ -150,7 +150,8 @@ async def test_a_stopped_pod_cannot_be_measured(node: DoubleNode, stats: NodeSta
 async def test_metrics_of_pods_and_containers(node: DoubleNode, stats: NodeStats):
     pod, container = await node.running()
     declared = {each.name: each for each in descriptor_messages()}
-    (found,) = await pod_metrics(node.pods.engine, stats)
+    (encoded,) = await pod_metrics(node.pods.engine, stats)
+    found = criv1.PodSandboxMetrics.FromString(encoded)
     assert found.pod_sandbox_id == pod
     (own,) = found.container_metrics
     assert own.container_id == container

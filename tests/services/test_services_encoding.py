@@ -25,13 +25,11 @@ def test_a_concatenation_is_the_message(names):
     )
 
 
-def test_metrics_of_pods_one_by_one_are_the_message():
-    pods = [
-        criv1.PodSandboxMetrics(pod_sandbox_id=name, metrics=[criv1.Metric(name="a", timestamp=9)])
-        for name in ("one", "two")
-    ]
-    encoded = Encoded.of(field(PODS_FIELD, pod) for pod in pods)
-    assert encoded.content == criv1.ListPodSandboxMetricsResponse(pod_metrics=pods).SerializeToString()
+def test_metrics_of_pods_are_in_the_same_field_of_list_and_stream():
+    pods = [criv1.PodSandboxMetrics(pod_sandbox_id=name) for name in ("one", "two")]
+    encoded = Encoded.of(field(PODS_FIELD, pod) for pod in pods).content
+    assert encoded == criv1.ListPodSandboxMetricsResponse(pod_metrics=pods).SerializeToString()
+    assert encoded == criv1.StreamPodSandboxMetricsResponse(pod_sandbox_metrics=pods).SerializeToString()
 
 
 def test_all_four_lists_have_their_items_in_the_same_field():

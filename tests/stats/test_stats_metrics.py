@@ -12,6 +12,7 @@ from api.wire import criv1
 from cri.stats import messages
 from cri.stats.cgroup import open_cgroup
 from cri.stats.descriptors import LABELS, descriptors
+from cri.stats.encoded_samples import encoded_samples
 from cri.stats.held_files import Allowance
 from cri.stats.pod_metrics import (
     Limits,
@@ -19,7 +20,6 @@ from cri.stats.pod_metrics import (
     container_samples,
     filesystem_samples,
     network_samples,
-    write_samples,
 )
 from cri.stats.process_tree import process_details
 from cri.stats.sampler import FullReading
@@ -54,15 +54,13 @@ def full_reading(directories: dict[str, Path]) -> FullReading:
 
 
 def all_samples(directories: dict[str, Path]) -> list[criv1.Metric]:
-    message = criv1.ContainerMetrics()
     limits = Limits(cpu_quota=50_000)
     samples = [
         *container_samples(full_reading(directories), limits, 1_700_000_000_000_000_000),
         *filesystem_samples(LayerUse(9, 4096, 2), volume_of("/")),
         *network_samples(NETWORK),
     ]
-    write_samples(message.metrics, SUBJECT, 9, samples)
-    return list(message.metrics)
+    return list(criv1.ContainerMetrics.FromString(encoded_samples(SUBJECT, 9, samples)).metrics)
 
 
 def test_the_names_are_those_of_cadvisor():
