@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from e2e.harness.workload import Container, Pod
 
 COUNTED = "i=0; while [ $i -lt {lines} ]; do i=$((i+1)); echo $i; {pause}; done; exit {code}"
+RUNC_CUT_OFF = b"write exec fifo"
 SLEEPER = "trap 'exit {code}' TERM; echo ready; while :; do sleep 1000 & wait $!; done"
 GRACE_SECONDS = 30
 START_ERROR = "StartError"
@@ -73,16 +74,16 @@ class PodClient:
         if sleeps and await self._said_ready(container):
             await self._calls.stop(container, GRACE_SECONDS)
         status = await self._calls.ended(container)
-        if (
-            status.reason == START_ERROR
-        ):  # the record said that it runs before it did, and the shim was hung until now
+        # The record said that it runs before it did: the shim was hung until now, or containerd's end cut runc off.
+        if status.reason == START_ERROR or _ended_before_its_program(container, status):
             await self._was_cut_off(container)
             return
         self._figures.containers += 1
         if status.exit_code != code:
             self._figures.losses.append(
                 f"{pod.config.metadata.name}/{name} ({container.id[:13]}): exit code {status.exit_code} "
-                f"({status.reason}: {status.message}), its program gave {code}"
+                f"({status.reason}: {status.message}), its program gave {code}, "
+                f"its standard error {_said(container, 'stderr')[-3:]}"
             )
         self._check_log(container, ["ready"] if sleeps else [str(line + 1) for line in range(lines)])
         if removed:
@@ -127,6 +128,18 @@ class PodClient:
                 f"log {container.log_file}: {len(found)} of {len(expected)} lines, "
                 f"missing {list(missing)[:5]}, doubled {list(doubled)[:5]}"
             )
+
+
+def _ended_before_its_program(container: Container, status: criv1.ContainerStatus) -> bool:
+    """runc's first process waits at a FIFO for `runc start`.
+
+    When containerd ends, the shim kills that, and the process says so on its standard error and ends with 1.
+    """
+    return status.exit_code == 1 and any(RUNC_CUT_OFF in line for line in _said(container, "stderr"))
+
+
+def _said(container: Container, stream: str) -> list[bytes]:
+    return joined(log_lines(container.log_file), stream) if container.log_file.exists() else []
 
 
 async def keep_pulling(node: Node, image: str, figures: Figures, ending: asyncio.Event) -> None:
