@@ -41,6 +41,12 @@ def watch_leftovers(watcher: Leftover) -> Callable[[], None]:
     return end
 
 
+def tell_of_leftover(operation: str, step: str, error: BaseException) -> None:
+    """Tell the watchers of something that stays: the last step of a removal failed, or an undo step did."""
+    for hear in tuple(_watchers):
+        hear(operation, step, error)
+
+
 class UndoStack:
     """`async with UndoStack("RunPodSandbox web") as undo:` undoes what was pushed unless the block succeeds."""
 
@@ -83,5 +89,5 @@ class UndoStack:
                 await step()
             except Exception as error:  # noqa: BLE001 - the other steps must still run
                 log.warning("undo step failed", operation=self._operation, step=name, error=repr(error))
-                for hear in (self._on_leftover, *_watchers):
-                    hear(self._operation, name, error)
+                self._on_leftover(self._operation, name, error)
+                tell_of_leftover(self._operation, name, error)

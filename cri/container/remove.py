@@ -1,9 +1,9 @@
-"""RemoveContainer: forced and idempotent; nothing of the container is left when it returns, its log excepted.
+"""RemoveContainer: forced and idempotent; its log stays, and its snapshot goes right after the answer.
 
-    task gone ──> snapshot ∥ log's end and files ──> record
+    task gone ──> record ∥ log's end and files ──> answer ──> snapshot
 
-The record goes last: while it is there, a crash leaves something that the next start can finish removing, and the name
-stays taken.
+Without the record nothing owns the snapshot: if it is not removed (a crash, a containerd that refuses), the janitor and
+containerd's garbage collector both find it. Whoever waits for the call need not wait for that.
 """
 
 from __future__ import annotations
@@ -18,11 +18,13 @@ import structlog
 from api.containerd import errors as containerd_errors
 from cri.concurrency.threads import finished_in_thread
 from cri.concurrency.together import together
+from cri.concurrency.undo import tell_of_leftover
 from cri.container.fifos import close_output
 from cri.container.stop import stop_container
 from cri.container.task_deletion import end_task
 from cri.observe.stages import stage
 from cri.state.container_status import Phase
+from cri.state.deletion import ensure_deleted
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -48,26 +50,27 @@ async def remove_container(engine: Engine, container: Container) -> None:
             container.removing = False
             raise
         engine.node.remove_container(container)
+        engine.supervisor.start(f"remove snapshot {container.id[:13]}", _remove_snapshot(engine, container))
     log.info("container removed", container=container.id)
 
 
 async def _remove(engine: Engine, container: Container) -> None:
     with stage("task-delete"):
         await _await_task_deletion(engine, container)
-    await together(_remove_snapshot(engine, container), _remove_files(engine, container))
+    await together(_remove_record(engine, container), _remove_files(engine, container))
+
+
+async def _remove_record(engine: Engine, container: Container) -> None:
     with stage("record"):
-        try:
-            await engine.client.containers.delete(container.id)
-        except containerd_errors.NotFound:
-            pass
+        await ensure_deleted(engine.client.containers.delete(container.id))
 
 
 async def _remove_snapshot(engine: Engine, container: Container) -> None:
-    with stage("snapshot"):
-        try:
-            await engine.client.snapshots(container.snapshotter).remove(container.id)
-        except containerd_errors.NotFound:
-            pass
+    try:
+        await ensure_deleted(engine.client.snapshots(container.snapshotter).remove(container.id))
+    except containerd_errors.ContainerdError as error:
+        log.warning("snapshot of a removed container stays for now", container=container.id, error=str(error))
+        tell_of_leftover("RemoveContainer", "remove snapshot", error)
 
 
 async def _remove_files(engine: Engine, container: Container) -> None:

@@ -13,6 +13,7 @@ import pytest
 from api.containerd.errors import ContainerdError
 from api.wire import criv1
 from api.wire.containerd import process_pb2
+from cri.concurrency.undo import watch_leftovers
 from cri.container import exit as container_exit
 from cri.container import remove as container_remove
 from cri.container import start as container_start
@@ -26,6 +27,7 @@ from cri.errors import (
     NotFound,
     Unavailable,
 )
+from cri.sandbox.janitor.values import Kind
 from cri.state.container_status import Phase
 from tests.double.containerd import until
 from tests.double.scripts import STUBBORN
@@ -57,6 +59,7 @@ async def test_call_budgets(node: DoubleNode):
     calls.clear()
     await node.containers.stop(container, 10)
     await node.containers.remove(container)
+    await node.settled()
     assert sorted(node.containerd.methods()) == [
         "Containers.Delete",
         "Containers.Update",
@@ -242,6 +245,34 @@ async def test_remove_works_when_containerd_has_lost_the_container(node: DoubleN
     await node.client.containers.delete(container)
     await node.client.snapshots("overlayfs").remove(container)
     await node.containers.remove(container)
+
+
+async def test_remove_does_not_wait_for_the_snapshot(node: DoubleNode):
+    _, container = await node.running()
+    await node.containers.stop(container, 1)
+    hang = node.containerd.hang("Snapshots.Remove")
+    await node.containers.remove(container)
+    await hang.reached.wait()
+    assert container not in node.containerd.leftovers().containers
+    hang.released.set()
+    await node.settled()
+    assert f"overlayfs/{container}" not in node.containerd.leftovers().snapshots
+
+
+async def test_a_snapshot_that_stays_is_the_janitors(node: DoubleNode):
+    """As after a crash between the record and the snapshot."""
+    _, container = await node.running()
+    told: list[str] = []
+    end = watch_leftovers(lambda _operation, step, _error: told.append(step))
+    try:
+        node.containerd.fail("Snapshots.Remove", grpc.StatusCode.UNKNOWN, "device busy")
+        await node.containers.remove(container)
+        await node.settled()
+    finally:
+        end()
+    assert told == ["remove snapshot"]
+    swept = await node.janitor.sweep()
+    assert [each.kind for each in swept.removed] == [Kind.SNAPSHOT]
 
 
 async def test_exec_sync_gives_output_and_code(node: DoubleNode):
