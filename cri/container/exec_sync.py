@@ -1,8 +1,9 @@
 """ExecSync: run a program in a container, collect its output, answer with its exit code.
 
 kubelet's exec probes end here. A program that outlives the deadline is killed with everything it started, and is gone
-before the answer; children left in the background do not hold the answer longer than
-`drain_exec_sync_io_timeout`. Output beyond 16 MiB a stream is dropped without an error (CRI).
+before the answer; one that has ended is taken from the shim right after it. Children left in the background do not
+hold the answer longer than `drain_exec_sync_io_timeout`. Output beyond 16 MiB a stream is dropped without an error
+(CRI).
 """
 
 from __future__ import annotations
@@ -48,19 +49,19 @@ async def exec_sync(
     Raises FailedPrecondition if the container does not run, DeadlineExceeded when time runs out.
     """
     process = ExecProcess(engine, container, STREAMS)
-    with (
-        process.fifos(),
-        OutputCollector(process.path("stdout")) as stdout,
-        OutputCollector(process.path("stderr")) as stderr,
-    ):
-        async with process:
-            with stage("exec"):
-                await process.start(ExecRequest(tuple(command)))
-            with stage("run"):
-                exit_ = await _wait(container, process, timeout_seconds)
-            with stage("drain"):
-                await _drain(engine, stdout, stderr)
-        return ExecResult(*fitting(stdout.collected, stderr.collected), exit_.status)
+    async with contextlib.AsyncExitStack() as made:
+        made.enter_context(process.fifos())
+        stdout, stderr = (made.enter_context(OutputCollector(process.path(stream))) for stream in STREAMS)
+        await made.enter_async_context(process)
+        with stage("exec"):
+            await process.start(ExecRequest(tuple(command)))
+        with stage("run"):
+            exit_ = await _wait(container, process, timeout_seconds)
+        with stage("drain"):
+            await _drain(engine, stdout, stderr)
+        # It has ended and its output is here; what the shim still keeps of it need not hold the answer.
+        engine.supervisor.start(f"clean up exec {process.id[:13]}", made.pop_all().aclose())
+    return ExecResult(*fitting(stdout.collected, stderr.collected), exit_.status)
 
 
 async def _wait(container: Container, process: ExecProcess, timeout_seconds: float) -> Exit:

@@ -19,6 +19,7 @@ from cri.container import remove as container_remove
 from cri.container import start as container_start
 from cri.container import stop as container_stop
 from cri.container import task_deletion
+from cri.container.exec_fifos import abandoned_execs
 from cri.errors import (
     AlreadyExists,
     DeadlineExceeded,
@@ -279,7 +280,20 @@ async def test_exec_sync_gives_output_and_code(node: DoubleNode):
     _, container = await node.running()
     result = await node.containers.exec_sync(container, ["echo", "hello"], 5)
     assert (result.stdout, result.stderr, result.exit_code) == (b"hello\n", b"", 0)
+    await node.settled()
     assert not node.containerd.leftovers().execs
+
+
+async def test_exec_sync_answers_before_the_shim_has_let_go(node: DoubleNode):
+    _, container = await node.running()
+    hang = node.containerd.hang("Tasks.DeleteProcess")
+    result = await node.containers.exec_sync(container, ["echo", "hello"], 5)
+    assert result.stdout == b"hello\n"
+    await hang.reached.wait()
+    hang.released.set()
+    await node.settled()
+    assert not node.containerd.leftovers().execs
+    assert not abandoned_execs(node.pods.engine.paths)
 
 
 async def test_exec_sync_in_a_container_that_does_not_run(node: DoubleNode):
