@@ -13,7 +13,19 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from e2e.bench import fleet, floods, logs, pods, pressure, pulls, stats, streams, threads, waterfall
+from e2e.bench import (
+    fleet,
+    floods,
+    instrumentation,
+    logs,
+    pods,
+    pressure,
+    pulls,
+    stats,
+    streams,
+    threads,
+    waterfall,
+)
 from e2e.bench.contender import LINE_BYTES, Contender, contenders
 from e2e.bench.operation import Measurements
 from e2e.bench.page import record
@@ -27,7 +39,19 @@ from e2e.harness.requirements import RequirementError, demand_requirements
 if TYPE_CHECKING:
     from cri.observe.timelines import Timeline
 
-PARTS = ("pods", "parallel", "threads", "logs", "floods", "streams", "pulls", "stats", "fleet", "lists")
+PARTS = (
+    "pods",
+    "parallel",
+    "threads",
+    "logs",
+    "floods",
+    "streams",
+    "pulls",
+    "stats",
+    "instrumentation",
+    "fleet",
+    "lists",
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,6 +194,14 @@ async def _stats(_: Registry, both: list[Contender], amount: Amount) -> None:
     await _in_turns(both, 2, work)
 
 
+async def _instrumentation(_: Registry, both: list[Contender], amount: Amount) -> None:
+    ours = next(each for each in both if each.name == CRI_SHIM)
+    await instrumentation.run_pod(ours, amount.pod_rounds)
+    await pods.remove_pods(ours)
+    await pods.run_pods(ours, amount.running_pods)
+    await instrumentation.sampler(ours)
+
+
 async def _threads(_: Registry, both: list[Contender], amount: Amount) -> None:
     for number in threads.THREADS:
         await _in_turns(both, 1, partial(threads.rates, threads=number, pods=amount.thread_pods))
@@ -201,6 +233,7 @@ PART_WORK: dict[str, Callable[[Registry, list[Contender], Amount], Awaitable[Non
     "streams": _streams,
     "pulls": _pulls,
     "stats": _stats,
+    "instrumentation": _instrumentation,
     "fleet": _fleet,
     "lists": _lists,
 }
