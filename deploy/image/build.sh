@@ -23,7 +23,7 @@ install_environment() {
   chroot "$root" /opt/cri-shim/bin/pip -qq --disable-pip-version-check install --no-index --find-links /wheels cri-shim
   # By no time of the source, which is another one in the archive: Python would compile everything at each start.
   chroot "$root" /opt/cri-shim/bin/python -m compileall -qf -j 0 --invalidation-mode unchecked-hash \
-    /opt/cri-shim/lib "/usr/lib/python$python"
+    /opt/cri-shim/lib "/usr/lib/python$python" /usr/share/python3
   rm -rf "$wheels"
 }
 
