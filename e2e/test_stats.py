@@ -186,6 +186,7 @@ async def test_a_pod_with_a_cgroup_of_its_own_is_that_cgroup(
     config.linux.cgroup_parent = parent
     pod = await workloads.pod_as(config)
     container = await pod.sleeper()
+    await container.until_process("sleep 1000", runs=True)  # before, runc's own memory is counted there
     linux = (await pod_stats_of(pod)).linux
     usage = await control_file(container, "memory", "memory.usage_in_bytes", "memory.current", above=1)
     assert abs(linux.memory.usage_bytes.value - int(usage)) < 2 * MEBIBYTE
