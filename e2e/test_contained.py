@@ -34,6 +34,7 @@ from e2e.harness.eventually import eventually
 from e2e.harness.log_lines import joined
 from e2e.harness.neighbours import output_of
 from e2e.harness.node import BUSYBOX, PAUSE, linked_plugins, remove_cgroups, short_directory
+from e2e.harness.patience import patiently
 from e2e.harness.server import answering
 from e2e.harness.settings import ServerSettings
 from e2e.harness.workload import Workloads
@@ -192,7 +193,7 @@ async def imported(contained: Contained) -> tuple[str, list[str]]:
     return name, [str(CNI_CACHE), *sorted(() if given else skeleton_needs)]
 
 
-@pytest.mark.timeout(240)
+@pytest.mark.timeout(patiently(240))
 async def test_a_server_in_a_container_serves_and_is_kept_running(contained: Contained) -> None:
     image, bound = await imported(contained)
     await contained.install(image, bound)
@@ -208,7 +209,9 @@ async def test_a_server_in_a_container_serves_and_is_kept_running(contained: Con
 
         killed = await contained.server_pid()
         os.kill(killed, signal.SIGKILL)
-        await eventually(contained.server_pid, lambda pid: pid not in (0, killed), "another server", 30)
+        await eventually(
+            contained.server_pid, lambda pid: pid not in (0, killed), "another server", patiently(30)
+        )
         await answering(contained.endpoint, None, contained.log_file)
         assert contained.log_keepers() == [log_keeper], "the log keeper ended with the server's container"
         assert await counting.status() == before
