@@ -127,7 +127,7 @@ class NodeStats:
             "stats-network", lambda: {key: network_use(pid) for key, pid in processes.items()}
         )
         for sandbox in own:
-            if sandbox.id not in processes:
+            if found.get(sandbox.id) is None:  # no process to see it through, or one that has ended since
                 found[sandbox.id] = await pinned_network_use(Path(sandbox.record.network_namespace))
         return {key: use for key, use in found.items() if use is not None}
 

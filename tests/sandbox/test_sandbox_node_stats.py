@@ -10,13 +10,14 @@ import pytest
 from api.wire import criv1
 from cri.errors import FailedPrecondition
 from cri.linux.namespaces import create_network_namespace, remove_network_namespace
-from cri.sandbox import measured
+from cri.sandbox import measured, node_stats
 from cri.sandbox.node_metrics import descriptor_messages, pod_metrics
 from cri.sandbox.node_stats import NodeStats
 from cri.stats import target
 from cri.stats.cgroup import Cgroup, open_cgroup
 from cri.stats.held_files import Allowance, CgroupGoneError
 from cri.stats.network import pinned_network_use
+from cri.stats.usage import InterfaceUse, NetworkUse
 from tests.node import DoubleNode
 from tests.stats.cgroup_trees import write_v1
 
@@ -161,6 +162,21 @@ async def test_metrics_of_pods_and_containers(node: DoubleNode, stats: NodeStats
     assert (labels["pod"], labels["namespace"], labels["container"]) == ("web", "shop", "app")
     assert labels["id"] == f"/k8s.io/{container}"
     await stats.sampler.close()
+
+
+async def test_traffic_does_not_depend_on_the_process_it_is_seen_through(
+    node: DoubleNode, stats: NodeStats, monkeypatch: pytest.MonkeyPatch
+):
+    pod, _ = await node.running()
+    sandbox = node.node.sandboxes.get(pod)
+    through_the_pin = NetworkUse(9, (InterfaceUse("eth0", 1, 2, 3, 4, 5, 6, 7, 8),), "eth0")
+
+    async def pinned(namespace: Path) -> NetworkUse | None:
+        return through_the_pin if str(namespace) == sandbox.record.network_namespace else None
+
+    monkeypatch.setattr(node_stats, "network_use", lambda _process: None)  # it has ended a moment ago
+    monkeypatch.setattr(node_stats, "pinned_network_use", pinned)
+    assert await stats.networks([sandbox]) == {pod: through_the_pin}
 
 
 async def test_a_sandbox_without_process_is_measured_through_its_pin(tmp_path: Path):
