@@ -1,5 +1,6 @@
 """The program itself: dispatch, exit codes, messages, and what is not imported."""
 
+import stat
 import subprocess
 import sys
 import threading
@@ -90,6 +91,23 @@ def test_config_commands(tmp_path, capsys):
     output = tmp_path / "ours.toml"
     assert commands.run(["config", "migrate", str(containerd), "-o", str(output)]) == 0
     assert "enable_selinux = true\n" in output.read_text()
+
+
+def test_a_migrated_file_needs_no_directory_and_keeps_what_it_holds_to_itself(tmp_path: Path):
+    """A virtual environment brings no /etc/cri-shim; and credentials of registries may stand in the file."""
+    containerd = tmp_path / "containerd.toml"
+    containerd.write_text("version = 2\n")
+    output = tmp_path / "etc" / "cri-shim" / "config.toml"
+    assert commands.run(["config", "migrate", str(containerd), "-o", str(output)]) == 0
+    assert stat.S_IMODE(output.stat().st_mode) == 0o600
+
+
+def test_a_migrated_file_that_cannot_be_written_is_told(tmp_path: Path, capsys):
+    containerd = tmp_path / "containerd.toml"
+    containerd.write_text("version = 2\n")
+    output = containerd / "config.toml"
+    assert commands.run(["config", "migrate", str(containerd), "-o", str(output)]) == 1
+    assert f"cri-shim: {output} cannot be written" in capsys.readouterr().err
 
 
 @pytest.fixture

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from pathlib import Path
 
@@ -9,8 +10,11 @@ import click
 
 from cri.app.config.load import DEFAULT_PATH, load, read
 from cri.app.config.render import render
+from cri.errors import FailedPrecondition
 
 FILE = click.Path(path_type=Path, dir_okay=False)
+FILE_MODE = 0o600
+"""Of a new file: registries' credentials may stand in it; the package's has the same mode."""
 
 
 @click.group()
@@ -64,5 +68,10 @@ def migrate(path: Path, output: Path | None) -> None:
     if output is None:
         sys.stdout.write(text)
     else:
-        output.write_text(text)
+        try:
+            output.parent.mkdir(parents=True, exist_ok=True)
+            with open(output, "w", opener=lambda path, flags: os.open(path, flags, FILE_MODE)) as file:
+                file.write(text)
+        except OSError as error:
+            raise FailedPrecondition(f"{output} cannot be written: {error.strerror or error}") from error
         click.echo(f"{output}: written; see what `cri-shim config check {output}` says")
