@@ -150,6 +150,9 @@ async def _in_turns(both: list[Contender], rounds: int, work: Callable[[Contende
 async def _pods(_: Registry, both: list[Contender], amount: Amount) -> None:
     await _in_turns(both, amount.pod_rounds, pods.one_pod)
     await _in_turns(both, amount.pod_rounds, pods.whole_pod)
+    for contender in both:
+        await contender.offer_unmasked()
+    await _in_turns(both, amount.pod_rounds, pods.unmasked_pod)
 
 
 async def _parallel(_: Registry, both: list[Contender], amount: Amount) -> None:

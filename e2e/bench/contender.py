@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import contextlib
 import itertools
+import json
 import os
 import time
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+
+import grpc.aio
 
 from api.wire import criv1
 from cri.app.built_image import Entry, Image, Settings
@@ -16,12 +19,15 @@ from cri.app.host_images import busybox_image, pause_image
 from cri.app.pause_program import pause_program
 from cri.linux.process import processes
 from e2e.bench.operation import Measurements, Operation
+from e2e.harness.eventually import eventually
 from e2e.harness.node import BUILT_IN, CRI_SHIM, Node, assemble
 from e2e.harness.push import push
 from e2e.harness.registry import Registry, registry
 from e2e.harness.workload import Pod, Workloads
 
 IMAGE = "bench/busybox:1"
+UNMASKED = "unmasked"
+"""A runtime handler whose pods are on the same network, but without ipMasq, which costs eight runs of iptables."""
 LINE_BYTES = (20, 100, 1000)
 LINE_FILE_BYTES = 8_000_000
 CLOCK_TICKS = os.sysconf("SC_CLK_TCK")
@@ -61,9 +67,25 @@ class Contender:
         """A name that was not used before."""
         return f"{name}-{next(self._numbers)}"
 
-    async def pod(self, *, host_network: bool = False) -> Pod:
+    async def pod(self, *, host_network: bool = False, handler: str = "") -> Pod:
         """Run a pod sandbox under a new name."""
-        return await self.workloads.pod(self.unique("pod"), host_network=host_network)
+        return await self.workloads.pod(self.unique("pod"), handler, host_network=host_network)
+
+    async def offer_unmasked(self) -> None:
+        """Write the network of the handler UNMASKED, and wait until the server has read it."""
+        conflist = json.loads(self.node.containerd.layout.cni_conf_file.read_text())
+        conflist["plugins"][0]["ipMasq"] = False
+        directory = unmasked_directory(self.node.directory.parent)
+        directory.mkdir(exist_ok=True)
+        (directory / "10-unmasked.conflist").write_text(json.dumps(conflist))
+        pod = await eventually(self._unmasked_pod, lambda made: made is not None, "a pod without ipMasq")
+        assert pod is not None
+        await self.workloads.remove([pod])
+
+    async def _unmasked_pod(self) -> Pod | None:
+        with contextlib.suppress(grpc.aio.AioRpcError):
+            return await self.pod(handler=UNMASKED)
+        return None
 
     def helpers(self) -> list[int]:
         """Processes beside the server that do a part of its work: the log keeper."""
@@ -100,10 +122,24 @@ async def contenders(
         await push(shelf, "bench/busybox", "1", measured_image())
         both = []
         for name in (BUILT_IN, CRI_SHIM):
-            node = await assemble(stack, name, home / name, shelf, busybox=f"{shelf.host}/{IMAGE}")
+            place = home / name
+            node = await assemble(
+                stack,
+                name,
+                place,
+                shelf,
+                busybox=f"{shelf.host}/{IMAGE}",
+                networks={UNMASKED: str(unmasked_directory(place))},
+                log_level="info",  # what it is by default; containerd's is, too
+            )
             workloads = Workloads(node.cri, home / name / "logs", node.busybox, node.cgroup_parent)
             both.append(Contender(name, node, measurements, workloads))
         yield shelf, both
+
+
+def unmasked_directory(home: Path) -> Path:
+    """Where the CNI configuration of UNMASKED is."""
+    return home / "unmasked.d"
 
 
 def measured_image() -> Image:

@@ -36,6 +36,7 @@ class Operation:
 
 
 RUN_POD = Operation("RunPodSandbox", "ms", 0.35)
+RUN_UNMASKED = Operation("RunPodSandbox, without ipMasq", "ms")
 TO_RUNNING = Operation("one-container pod, run to running", "ms", 0.60)
 CREATE_AND_START = Operation("CreateContainer + StartContainer", "ms", 1.00)
 SECOND_CONTAINER = Operation("CreateContainer + StartContainer in a running pod", "ms", 1.00)
@@ -47,6 +48,7 @@ STOP_CONTAINER = Operation("StopContainer", "ms", 1.00)
 REMOVE_CONTAINER = Operation("RemoveContainer", "ms", 1.00)
 STOP_POD = Operation("StopPodSandbox", "ms", 1.00)
 REMOVE_POD = Operation("RemovePodSandbox", "ms", 1.00)
+STOP_UNMASKED = Operation("StopPodSandbox, without ipMasq", "ms")
 STOP_AND_REMOVE = Operation("one-container pod, stop and remove", "ms", 0.60)
 WHOLE_POD = Operation("one pod, from run to removed", "ms")
 PODS_AT_ONCE = Operation("30 pods, 10 at a time, to running", "ms", 0.65)

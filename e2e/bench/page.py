@@ -23,8 +23,8 @@ DOCS = Path(__file__).parents[2] / "docs"
 FOLDER = DOCS / "performance"
 TITLES = {BUILT_IN: "containerd", CRI_SHIM: "cri-shim"}
 PICTURES = {
-    "pods": ("Pods and containers", (op.RUN_POD, op.CREATE, op.START, op.SECOND_CONTAINER, op.TO_RUNNING,
-        op.PODS_AT_ONCE, op.EXEC_SYNC, op.CONTAINER_STATUS, op.STOP_CONTAINER, op.REMOVE_CONTAINER,
+    "pods": ("Pods and containers", (op.RUN_POD, op.RUN_UNMASKED, op.CREATE, op.START, op.SECOND_CONTAINER,
+        op.TO_RUNNING, op.PODS_AT_ONCE, op.EXEC_SYNC, op.CONTAINER_STATUS, op.STOP_CONTAINER, op.REMOVE_CONTAINER,
         op.STOP_POD, op.REMOVE_POD, op.STOP_AND_REMOVE)),
     "bytes": ("Logs, streams and images", (*map(op.log_speed, (20, 100, 1000)), op.EXEC_STDOUT, op.EXEC_STDIN,
         op.FORWARD_DOWN, op.FORWARD_UP, op.EXEC_ROUND_TRIP, op.PULL_LARGE, op.PULL_SMALL, op.PULL_MANY)),

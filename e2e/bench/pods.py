@@ -6,7 +6,7 @@ import asyncio
 
 from api.wire import criv1
 from e2e.bench import operation as op
-from e2e.bench.contender import UNTIL_STOPPED, Contender
+from e2e.bench.contender import UNMASKED, UNTIL_STOPPED, Contender
 from e2e.harness.cri import container_config
 
 STATUS_CALLS = 50
@@ -58,6 +58,16 @@ async def whole_pod(contender: Contender) -> None:
             await container.remove()
             await pod.stop()
             await pod.remove()
+    contender.workloads.made.remove(pod)
+
+
+async def unmasked_pod(contender: Contender) -> None:
+    """A sandbox on a network without ipMasq: more of the time is the server's own, less of it iptables'."""
+    async with contender.timed(op.RUN_UNMASKED):
+        pod = await contender.pod(handler=UNMASKED)
+    async with contender.timed(op.STOP_UNMASKED):
+        await pod.stop()
+    await pod.remove()
     contender.workloads.made.remove(pod)
 
 

@@ -25,7 +25,7 @@ from e2e.harness.settings import ServerSettings
 from e2e.harness.workload import Workloads
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Mapping
 
 CRI_SHIM, BUILT_IN = "cri-shim", "builtin"
 PAUSE = "pause:1"
@@ -85,11 +85,14 @@ async def assemble(
     *,
     sandbox_image: str = "",
     busybox: str = "",
+    networks: Mapping[str, str] | None = None,
+    log_level: str = "debug",
 ) -> Node:
     """Start containerd and the server on a registry that holds the sandbox image and a busybox.
 
     Without full names for them, they are those that `node` has pushed. What is started is ended by `stack`, the
-    server before its containerd.
+    server before its containerd. `networks` are CNI configuration directories by runtime handler; `log_level` is
+    cri-shim's.
     """
     instance = home / "node"
     settings = ServerSettings(
@@ -97,6 +100,7 @@ async def assemble(
         cni_bin_dir=str(linked_plugins(home / "cni-bin")),
         cni_conf_dir=str(instance / "cni" / "net.d"),
         certs_directory=str(home / "certs.d"),
+        networks=networks or {},
     )
     write_mirror(Path(settings.certs_directory), shelf.host, shelf)
     server: CriServer
@@ -107,7 +111,7 @@ async def assemble(
     else:
         containerd = EmbeddedContainerd(instance)
         await stack.enter_async_context(containerd)
-        server = shim = CriShim(instance / "cri-shim", containerd, settings)
+        server = shim = CriShim(instance / "cri-shim", containerd, settings, log_level)
         stack.push_async_callback(shim.end_log_keeper)
         stack.push_async_callback(shim.stop)
     await server.start()

@@ -66,7 +66,13 @@ class CriServer(Protocol):
 class CriShim:
     """`cri-shim serve` on a containerd, with state and root below `directory`."""
 
-    def __init__(self, directory: Path, containerd: EmbeddedContainerd, settings: ServerSettings) -> None:
+    def __init__(
+        self,
+        directory: Path,
+        containerd: EmbeddedContainerd,
+        settings: ServerSettings,
+        log_level: str = "debug",
+    ) -> None:
         self.endpoint = str(directory / "cri-shim.sock")
         self.log_file = directory / "cri-shim.log"
         self.root, self.state = directory / "root", directory / "state"
@@ -77,6 +83,7 @@ class CriShim:
         self._directory = directory
         self._containerd = containerd
         self._settings = settings
+        self._log_level = log_level
         self._process: asyncio.subprocess.Process | None = None
 
     @property
@@ -94,7 +101,7 @@ class CriShim:
             *("--listen", self.endpoint, "--containerd", self._containerd.address),
             *("--root", str(self.root), "--state", str(self.state)),
             *("--cni-conf-dir", self._settings.cni_conf_dir, "--cni-bin-dir", self._settings.cni_bin_dir),
-            *("--metrics-address", "127.0.0.1:0", "--log-level", "debug"),
+            *("--metrics-address", "127.0.0.1:0", "--log-level", self._log_level),
         )
 
     def write_configuration(self, tables: str = "", keys: str = "") -> None:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import os
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 from e2e.harness.patience import patiently
 
@@ -25,6 +26,8 @@ class ServerSettings:
     cni_conf_dir: str
     certs_directory: str
     max_container_log_line_size: int = 16384
+    networks: Mapping[str, str] = field(default_factory=dict)
+    """CNI configuration directories of their own, by the name of the runtime handler that has them."""
 
     def plugin_tables(self) -> str:
         """For containerd's own configuration (version 2), as the CRI plugin's tables."""
@@ -42,7 +45,7 @@ bin_dir = {json.dumps(self.cni_bin_dir)}
 conf_dir = {json.dumps(self.cni_conf_dir)}
 {plugin}.registry]
 config_path = {json.dumps(self.certs_directory)}
-"""
+{self._handlers(f"{plugin}.containerd")}"""
 
     def server_configuration(self, containerd_address: str) -> str:
         """For `cri-shim serve --config`."""
@@ -66,4 +69,16 @@ address = {json.dumps(containerd_address)}
 
 [registry]
 config_path = {json.dumps(self.certs_directory)}
-"""
+{self._handlers("[containerd")}"""
+
+    def _handlers(self, table: str) -> str:
+        """The tables of `networks`, and of the default handler beside them; `table` lacks its closing bracket."""
+        if not self.networks:
+            return ""
+        directories = {"runc": self.cni_conf_dir, **self.networks}
+        return "".join(
+            f"{table}.runtimes.{name}]\n"
+            'runtime_type = "io.containerd.runc.v2"\n'
+            f"cni_conf_dir = {json.dumps(directory)}\n"
+            for name, directory in directories.items()
+        )
