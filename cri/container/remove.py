@@ -22,7 +22,9 @@ from cri.concurrency.undo import tell_of_leftover
 from cri.container.fifos import close_output
 from cri.container.stop import stop_container
 from cri.container.task_deletion import end_task
+from cri.linux import cgroup_places
 from cri.observe.stages import stage
+from cri.oci.cgroups import container_cgroup
 from cri.state.container_status import Phase
 from cri.state.deletion import ensure_deleted
 
@@ -31,6 +33,7 @@ if TYPE_CHECKING:
 
     from cri.container.engine import Engine
     from cri.state.container import Container
+    from cri.state.sandbox import Sandbox
 
 log = structlog.get_logger(__name__)
 
@@ -78,6 +81,19 @@ async def _remove_files(engine: Engine, container: Container) -> None:
         await close_output(engine, container)
         files = [engine.paths.container_state(container.id), engine.paths.container_files(container.id)]
         await finished_in_thread(_remove_trees, files)
+    sandbox = engine.node.sandboxes.find(container.record.sandbox_id)
+    if sandbox is not None:
+        await remove_cgroup(engine, sandbox, container.id)
+
+
+async def remove_cgroup(engine: Engine, sandbox: Sandbox, container_id: str) -> None:
+    """Remove what is left of a container's cgroup: a runc killed at its work leaves it in some of the trees."""
+    parent = sandbox.config.linux.cgroup_parent
+    cgroup = container_cgroup(parent, container_id, engine.oci.default_cgroup_parent)
+    try:
+        await finished_in_thread(cgroup_places.remove, cgroup)
+    except OSError as error:
+        log.warning("cgroup of a removed container stays", cgroup=cgroup, error=str(error))
 
 
 async def _await_task_deletion(engine: Engine, container: Container) -> None:

@@ -65,6 +65,13 @@ def cgroup_of_path(cgroups_path: str) -> str:
     return f"{pod_cgroup(parent)}/{prefix}-{name}.scope"
 
 
+def container_cgroup(parent: str, container_id: str, default_parent: str) -> str:
+    """Path in the cgroup tree of a container of the pod whose request named `parent`, with either driver."""
+    directory = pod_cgroup(parent) or default_parent
+    name = f"{SCOPE_PREFIX}-{container_id}.scope" if directory.endswith(".slice") else container_id
+    return posixpath.join(directory, name)
+
+
 def kept_by_kubelet(cgroup: str) -> bool:
     """Whether the kubelet keeps this cgroup: its tree is called kubepods, with either driver."""
     return any(part.removesuffix(".slice").split("-")[0] == "kubepods" for part in cgroup.split("/"))

@@ -10,7 +10,7 @@ import posixpath
 from typing import TYPE_CHECKING
 
 from api.wire import criv1
-from cri.oci.cgroups import SCOPE_PREFIX, pod_cgroup
+from cri.oci.cgroups import container_cgroup, pod_cgroup
 from cri.state.filters import labels_match
 from cri.stats.pod_metrics import Limits, Subject
 from cri.stats.target import PodTarget, ProcessTarget
@@ -106,7 +106,7 @@ def container_subject(container: Container, sandbox: Sandbox, default_parent: st
     asked = container.config.image
     return Subject(
         container=container.config.metadata.name,
-        id=_cgroup_path(sandbox, container.id, default_parent),
+        id=container_cgroup(sandbox.config.linux.cgroup_parent, container.id, default_parent),
         image=asked.user_specified_image or asked.image,
         name=container.id,
         namespace=sandbox.config.metadata.namespace,
@@ -118,7 +118,7 @@ def sandbox_subject(sandbox: Sandbox, image: Image | None, default_parent: str) 
     """The labels of a pod's own metrics: those of its sandbox container, whose `container` is empty."""
     return Subject(
         container="",
-        id=_cgroup_path(sandbox, sandbox.id, default_parent),
+        id=container_cgroup(sandbox.config.linux.cgroup_parent, sandbox.id, default_parent),
         image=image.repo_tags[0] if image is not None and image.repo_tags else sandbox.image_id,
         name=sandbox.id,
         namespace=sandbox.config.metadata.namespace,
@@ -138,10 +138,3 @@ def container_limits(container: Container) -> Limits:
         memory_reservation=int(reservation) if reservation.isdecimal() else 0,
         memory_and_swap=resources.memory_swap_limit_in_bytes,
     )
-
-
-def _cgroup_path(sandbox: Sandbox, container_id: str, default_parent: str) -> str:
-    """What cAdvisor gives as id: the path of the cgroup."""
-    parent = pod_cgroup(sandbox.config.linux.cgroup_parent) or default_parent
-    name = f"{SCOPE_PREFIX}-{container_id}.scope" if parent.endswith(".slice") else container_id
-    return posixpath.join(parent, name)

@@ -9,7 +9,7 @@ import structlog
 from cri.concurrency.threads import finished_in_thread
 from cri.concurrency.together import all_of
 from cri.container.image_volumes import remove_image_volumes
-from cri.container.remove import remove_container
+from cri.container.remove import remove_cgroup, remove_container
 from cri.observe.stages import stage
 from cri.sandbox.files import remove_files
 from cri.sandbox.holders.choice import holder_of
@@ -38,6 +38,7 @@ async def remove_sandbox(pods: PodEngine, sandbox: Sandbox) -> None:
             with stage("snapshot"):
                 await remove_image_volumes(engine, sandbox)
                 await holder_of(pods, sandbox).forget(sandbox)
+            await remove_cgroup(engine, sandbox, sandbox.id)
             await finished_in_thread(remove_files, engine.paths, sandbox.id)
             with stage("record"):
                 await ensure_deleted(engine.client.containers.delete(sandbox.id))

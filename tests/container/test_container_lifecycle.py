@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import signal
 from dataclasses import replace
+from pathlib import Path
 
 import grpc
 import pytest
@@ -28,6 +29,7 @@ from cri.errors import (
     NotFound,
     Unavailable,
 )
+from cri.oci.cgroups import container_cgroup
 from cri.sandbox.janitor.values import Kind
 from cri.state.container_status import Phase
 from tests.double.containerd import until
@@ -274,6 +276,28 @@ async def test_a_snapshot_that_stays_is_the_janitors(node: DoubleNode):
     assert told == ["remove snapshot"]
     swept = await node.janitor.sweep()
     assert [each.kind for each in swept.removed] == [Kind.SNAPSHOT]
+
+
+async def test_remove_takes_away_the_cgroup_that_a_killed_runc_left(
+    node: DoubleNode, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    """Seen in a campaign: containerd was killed, its shim killed `runc create`, and the cgroup was in one tree only."""
+    monkeypatch.setattr(
+        "cri.linux.cgroup_places.directories_of",
+        lambda cgroup: [tmp_path / tree / cgroup.strip("/") for tree in ("cpuset", "memory")],
+    )
+    pod, container = await node.running()
+    parent = node.node.sandboxes.get(pod).config.linux.cgroup_parent
+    default = node.pods.engine.oci.default_cgroup_parent
+    left = [
+        tmp_path / "cpuset" / container_cgroup(parent, each, default).strip("/") for each in (pod, container)
+    ]
+    for directory in left:
+        directory.mkdir(parents=True)
+    await node.containers.remove(container)
+    assert [directory.is_dir() for directory in left] == [True, False]
+    await node.sandboxes.remove(pod)
+    assert [directory.is_dir() for directory in left] == [False, False]
 
 
 async def test_exec_sync_gives_output_and_code(node: DoubleNode):
