@@ -138,6 +138,7 @@ async def test_containers(fuzz: Fuzzed, pods: list[str], shard: int, data: st.Da
         await answer_or_refusal(runtime.UpdateContainerResources(update))
         await runtime.StartContainer(criv1.StartContainerRequest(container_id=identifier))
         await runtime.RemoveContainer(criv1.RemoveContainerRequest(container_id=identifier))
+        await fuzz.node.settled()
     after = fuzz.held()
     assert after == before, f"the case left something behind: {after} instead of {before}"
 

@@ -273,6 +273,12 @@ async def threads_ended() -> None:
     await asyncio.sleep(0.01)  # those of the pool cannot be told from idle ones
 
 
+async def answered_and_settled(node: DoubleNode, call: Step, ids: Ids) -> None:
+    """A call and what goes on in the background after its answer."""
+    await call(node, ids)
+    await node.settled()
+
+
 async def repeated(rpc: Rpc, node: DoubleNode, ids: Ids) -> None:
     """The kubelet calls again."""
     try:
@@ -280,6 +286,7 @@ async def repeated(rpc: Rpc, node: DoubleNode, ids: Ids) -> None:
     except CriError as error:
         if rpc.refusal is None or not isinstance(error, rpc.refusal):
             raise
+    await node.settled()
     rpc.done(node, ids)
 
 
@@ -289,7 +296,7 @@ async def points(servers: Servers, node: DoubleNode, prepare: Step, call: Step) 
     for _ in range(2):
         ids = Ids()
         await prepare(node, ids)
-        found = await points_of(lambda ids=ids: call(node, ids))
+        found = await points_of(lambda ids=ids: answered_and_settled(node, call, ids))
         await servers.cleaned_up(node)
     assert found, "the call waits nowhere"
     return found
@@ -366,7 +373,7 @@ async def test_a_server_that_dies_anywhere_and_the_kubelets_retry(servers: Serve
                 ids, life = Ids(), Life()
                 async with servers.running(life) as node:
                     await inside(life, rpc.prepare(node, ids))
-                    await killed_at(point, life, rpc.call(node, ids))
+                    await killed_at(point, life, answered_and_settled(node, rpc.call, ids))
                 async with servers.running() as node:
                     # The janitor's first round runs beside the first RPCs, as it does in a server.
                     await asyncio.gather(node.janitor.sweep(), repeated(rpc, node, ids))
@@ -374,7 +381,7 @@ async def test_a_server_that_dies_anywhere_and_the_kubelets_retry(servers: Serve
 
 
 async def killed_at(point: str, life: Life, call: Coroutine[object, object, None]) -> None:
-    """Make a call and kill the server at a point of it, at the latest when it has been answered."""
+    """Make a call and kill the server at a point of it, at the latest when it has come to its end."""
     died = asyncio.Event()
 
     def strike() -> None:
@@ -382,9 +389,9 @@ async def killed_at(point: str, life: Life, call: Coroutine[object, object, None
         died.set()
 
     life.target, life.strike = point, strike
-    answered = begin(life, call)
+    ended = begin(life, call)
     death = asyncio.get_running_loop().create_task(died.wait())
-    await asyncio.wait({answered, death}, return_when=asyncio.FIRST_COMPLETED)
+    await asyncio.wait({ended, death}, return_when=asyncio.FIRST_COMPLETED)
     death.cancel()
     life.die()
 
