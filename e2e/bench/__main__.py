@@ -156,6 +156,8 @@ async def _pods(_: Registry, both: list[Contender], amount: Amount) -> None:
 
 
 async def _parallel(_: Registry, both: list[Contender], amount: Amount) -> None:
+    for contender in both:
+        await contender.offer_unmasked()
     await _in_turns(both, 2, lambda contender: pods.parallel_pods(contender, amount.parallel_pods))
 
 

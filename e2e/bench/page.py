@@ -24,8 +24,9 @@ FOLDER = DOCS / "performance"
 TITLES = {BUILT_IN: "containerd", CRI_SHIM: "cri-shim"}
 PICTURES = {
     "pods": ("Pods and containers", (op.RUN_POD, op.RUN_UNMASKED, op.CREATE, op.START, op.SECOND_CONTAINER,
-        op.TO_RUNNING, op.PODS_AT_ONCE, op.EXEC_SYNC, op.CONTAINER_STATUS, op.STOP_CONTAINER, op.REMOVE_CONTAINER,
-        op.STOP_POD, op.REMOVE_POD, op.STOP_AND_REMOVE)),
+        op.TO_RUNNING, op.TO_RUNNING_UNMASKED, op.PODS_AT_ONCE, op.PODS_AT_ONCE_UNMASKED, op.EXEC_SYNC,
+        op.CONTAINER_STATUS, op.STOP_CONTAINER, op.REMOVE_CONTAINER, op.STOP_POD, op.REMOVE_POD, op.STOP_AND_REMOVE,
+        op.STOP_AND_REMOVE_UNMASKED)),
     "bytes": ("Logs, streams and images", (*map(op.log_speed, (20, 100, 1000)), op.EXEC_STDOUT, op.EXEC_STDIN,
         op.FORWARD_DOWN, op.FORWARD_UP, op.EXEC_ROUND_TRIP, op.PULL_LARGE, op.PULL_SMALL, op.PULL_MANY)),
     "full": ("A full node", (op.LIST_CONTAINERS, op.LIST_PODS, op.LIST_STATS, op.LIST_POD_STATS,

@@ -62,29 +62,37 @@ async def whole_pod(contender: Contender) -> None:
 
 
 async def unmasked_pod(contender: Contender) -> None:
-    """A sandbox on a network without ipMasq: more of the time is the server's own, less of it iptables'."""
-    async with contender.timed(op.RUN_UNMASKED):
-        pod = await contender.pod(handler=UNMASKED)
-    async with contender.timed(op.STOP_UNMASKED):
-        await pod.stop()
-    await pod.remove()
+    """A pod on a network without ipMasq: more of the time is the server's own, less of it iptables'."""
+    async with contender.timed(op.TO_RUNNING_UNMASKED):
+        async with contender.timed(op.RUN_UNMASKED):
+            pod = await contender.pod(handler=UNMASKED)
+        container = await pod.run(command=UNTIL_STOPPED)
+    async with contender.timed(op.STOP_AND_REMOVE_UNMASKED):
+        await container.stop(GRACE_SECONDS)
+        await container.remove()
+        async with contender.timed(op.STOP_UNMASKED):
+            await pod.stop()
+        await pod.remove()
     contender.workloads.made.remove(pod)
 
 
 async def parallel_pods(contender: Contender, pods: int) -> None:
-    """Pods with a running container in each, ten at a time."""
+    """Pods with a running container in each, ten at a time, on either network."""
     async with contender.timed(op.PODS_AT_ONCE):
         await run_pods(contender, pods)
     await remove_pods(contender)
+    async with contender.timed(op.PODS_AT_ONCE_UNMASKED):
+        await run_pods(contender, pods, UNMASKED)
+    await remove_pods(contender)
 
 
-async def run_pods(contender: Contender, pods: int) -> None:
+async def run_pods(contender: Contender, pods: int, handler: str = "") -> None:
     """So many pods with one running container in each, which stay."""
     gate = asyncio.Semaphore(PARALLEL)
 
     async def one() -> None:
         async with gate:
-            await (await contender.pod()).run(command=UNTIL_STOPPED)
+            await (await contender.pod(handler=handler)).run(command=UNTIL_STOPPED)
 
     await asyncio.gather(*(one() for _ in range(pods)))
 
