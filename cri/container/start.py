@@ -1,7 +1,7 @@
 """StartContainer: from a record and a snapshot to a running process whose output is followed.
 
     FIFOs ──> log keeper reads them ──┐
-    snapshot mounts ──────────────────┴─> Tasks.Create ──> Tasks.Start ∥ status "running" into the record
+    snapshot mounts ──────────────────┴─> Tasks.Create ──> mark ──> Tasks.Start ∥ status "running" into the record
 
 The log keeper must hold the read ends before Tasks.Create, or the shim's open of them never returns. A start that fails
 leaves the container EXITED with code 128 and reason StartError; kubelet then restarts it by its policy.
@@ -26,6 +26,7 @@ from cri.container.fifos import close_output, open_output, stdin_of, streams_of
 from cri.container.id_mapping import root_mounts, task_options
 from cri.container.pod_shim import met_its_end, only_task_creation
 from cri.container.records import store_status
+from cri.container.start_marks import mark_start
 from cri.container.task_deletion import end_task
 from cri.errors import CriError, FailedPrecondition
 from cri.linux.cgroups import OomCounter
@@ -95,6 +96,7 @@ async def _start(engine: Engine, container: Container) -> None:
                 pid = await _create_task_anew(engine, container, followed, stdin, root, options)
             container.oom = OomCounter.of(pid)
     running = container.status.running(pid, time.time_ns())
+    mark_start(engine.paths, container.id)  # on the loop: less work than a thread
     with stage("task-start"):
         await together(
             engine.client.tasks.start(container.id),

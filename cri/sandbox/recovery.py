@@ -18,6 +18,7 @@ from cri.concurrency.together import all_of, together
 from cri.container.exec_fifos import abandoned_execs
 from cri.container.fifos import streams_of
 from cri.container.id_mapping import release_layers
+from cri.container.start_marks import marked_starts
 from cri.errors import CriError
 from cri.linux.boot import boot_id
 from cri.linux.cgroups import OomCounter
@@ -123,6 +124,7 @@ async def _observe(engine: Engine) -> Observed:
         now=time.time_ns(),
         boot_id=boot_id(),
         has_snapshot=await _snapshots(engine, {record.snapshotter for record in records}),
+        start_asked=await asyncio.to_thread(marked_starts, engine.paths),
         oom_killed=_oom_killed,
     )
 

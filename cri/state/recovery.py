@@ -3,6 +3,7 @@
     record of a container      task in containerd      outcome
     ---------------------      ------------------      -------
     created                    none                    created, as it was; half-made if its snapshot is not there either
+    created, start asked for   none                    lost: whether its process ran, and how it ended, nobody knows
     created or running         running                 running: it never noticed
     created or running         created                 the start was cut off: StartError, task to be deleted
     created                    stopped by SIGKILL      the start was cut off: containerd kills what it undoes
@@ -47,6 +48,7 @@ if TYPE_CHECKING:
 
 ALIVE = frozenset({ProcessStatus.RUNNING, ProcessStatus.PAUSED, ProcessStatus.PAUSING})
 CUT_OFF = "the runtime was stopped while it started the container"
+PERHAPS_RAN = "the runtime and containerd were stopped while they started the container; whether it ran is not known"
 
 _ID = re.compile(r"[0-9a-f]{64}")
 
@@ -65,6 +67,8 @@ class Observed:
     boot_id: str = ""
     has_snapshot: Callable[[str, str], bool] = lambda _snapshotter, _key: True
     """Whether a snapshotter has a key; true where it cannot be asked."""
+    start_asked: Callable[[str], bool] = lambda _id: False
+    """Whether containerd was asked to start a container's process in this boot."""
     oom_killed: Callable[[ContainerdContainer], bool] = lambda _record: False
     """Whether the kernel killed a process in the container's cgroup for want of memory."""
 
@@ -234,6 +238,8 @@ def _container(
         stored = StatusRecord(ContainerStatus(Phase.CREATED, created_at=container.created_at))
     killed = task is not None and task.exit_status == SIGKILL_EXIT_CODE and observed.oom_killed(container)
     status = _status(stored.status, task, observed.now, oom_killed=killed)
+    if task is None and status.phase is Phase.CREATED and observed.start_asked(container.id):
+        status = status.lost(observed.now, PERHAPS_RAN)
     unanswered = task is not None and task.status is ProcessStatus.UNKNOWN
     created = task is None and status.phase is Phase.CREATED
     return RecoveredContainer(

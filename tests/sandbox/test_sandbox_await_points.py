@@ -19,6 +19,7 @@ import pytest
 from api.containerd import Client
 from api.containerd.containers import from_wire
 from api.wire import criv1
+from api.wire.containerd import process_pb2
 from cri.concurrency.supervision import Supervisor
 from cri.container.create import create_container
 from cri.container.handlers import SandboxMode
@@ -378,6 +379,29 @@ async def test_a_server_that_dies_anywhere_and_the_kubelets_retry(servers: Serve
                     # The janitor's first round runs beside the first RPCs, as it does in a server.
                     await asyncio.gather(node.janitor.sweep(), repeated(rpc, node, ids))
                     await servers.cleaned_up(node)
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+async def test_a_program_runs_once_though_server_and_containerd_die_beside_its_start(servers: Servers):
+    """containerd forgets a process that ended while it was away, and the record says created."""
+    ids, life, double = Ids(), Life(), servers.world.containerd
+    async with watching():
+        async with servers.running(life) as node:
+            await inside(life, container_created(node, ids))
+            double.calls.clear()
+            double.hang("Containers.Update")
+            begin(life, node.containers.start(ids.container))
+            await until(lambda: {"Tasks.Start", "Containers.Update"} <= set(double.methods()))
+            await until(lambda: double.process(ids.container).status == process_pb2.RUNNING)
+            life.die()
+        double.heal()
+        double.state.namespace("k8s.io").tasks.pop(ids.container).release()
+        async with servers.running() as node:
+            with pytest.raises(FailedPrecondition, match="EXITED"):
+                await node.containers.start(ids.container)
+            status = node.containers.get(ids.container).status
+            assert (status.exit_code, status.reason) == (255, "Unknown"), status
+            await servers.cleaned_up(node)
 
 
 async def killed_at(point: str, life: Life, call: Coroutine[object, object, None]) -> None:

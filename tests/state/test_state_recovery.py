@@ -97,6 +97,16 @@ def test_a_created_record_without_a_task_is_as_it_was():
     assert (found.status, found.changed, found.stale_task) == (CREATED, False, False)
 
 
+def test_what_was_asked_to_start_is_not_started_again():
+    """containerd was killed, too, and has forgotten a process that may have run to its end."""
+    observed = Observed(
+        [container(CREATED)], {}, PINNED, NOW, start_asked=lambda identifier: identifier == "c" * 64
+    )
+    (found,) = recover(observed).containers
+    assert (found.status.phase, found.status.exit_code, found.status.reason) == (Phase.EXITED, 255, "Unknown")
+    assert (found.changed, found.half_made, found.stale_task) == (True, False, False)
+
+
 @pytest.mark.parametrize("stored", [CREATED, RUNNING], ids=["created", "running, written beside the start"])
 def test_a_start_that_was_cut_off_failed(stored):
     found = recovered(stored, task(ProcessStatus.CREATED))

@@ -57,6 +57,10 @@ class Truth:
     snapshot: bool = False
     pid: int = 0
     """Of the process that was started, 0 before."""
+    asked: bool = False
+    """Its start was asked for in this boot."""
+    ran: bool = False
+    """Its process has run in this boot."""
     ended: tuple[int, int] | None = None
     """Exit code and time, once containerd knows."""
 
@@ -90,6 +94,7 @@ class World:
             now=self.clock,
             boot_id=f"boot {self.boot}",
             has_snapshot=lambda _snapshotter, key: key in snapshots,
+            start_asked=lambda identifier: self.containers[identifier].asked,
         )
 
 
@@ -197,10 +202,19 @@ class NodeMachine(RuleBasedStateMachine):
         return container
 
     @rule(container=with_task)
+    def ask_for_start(self, container: str) -> None:
+        if container in self.world.tasks:
+            self.world.containers[container].asked = True
+
+    @rule(container=with_task)
     def start_task(self, container: str) -> None:
-        self._change(
-            container, ProcessStatus.CREATED, lambda task: replace(task, status=ProcessStatus.RUNNING)
-        )
+        held = self.world.containers[container]
+
+        def started(task: Process) -> Process:
+            held.asked = held.ran = True
+            return replace(task, status=ProcessStatus.RUNNING)
+
+        self._change(container, ProcessStatus.CREATED, started)
 
     @rule(container=with_task)
     def store_running(self, container: str) -> None:
@@ -249,6 +263,8 @@ class NodeMachine(RuleBasedStateMachine):
         for container in list(self.world.tasks.keys() & self.world.containers.keys()):
             self._forget_end(container)
         self.world.tasks.clear()
+        for each in self.world.containers.values():
+            each.asked = each.ran = False
         for pod in self.world.pods.values():
             pod.pinned = False
         self.world.boot += 1
@@ -333,11 +349,12 @@ def check_container(world: World, found: RecoveredContainer) -> None:
     assert status.started_at == 0 or status.started_at >= status.created_at
     assert status.phase in (Phase.CREATED, Phase.RUNNING, Phase.EXITED), "nothing is left open"
     assert found.changed == (status.phase is not held.stored.phase)
+    assert not (held.ran and status.phase is Phase.CREATED and not found.unanswered), "it would run twice"
     if held.stored.phase is Phase.EXITED:
         assert status == held.stored, "what had ended stays as recorded"
         assert found.stale_task == (task is not None)
     elif task is None:
-        lost = held.stored.phase is Phase.RUNNING
+        lost = held.stored.phase is Phase.RUNNING or held.asked
         assert (status.phase, status.exit_code) == ((Phase.EXITED, 255) if lost else (Phase.CREATED, 0))
         assert found.half_made == (not lost and not held.snapshot)
     elif task.status is ProcessStatus.UNKNOWN:
