@@ -48,7 +48,9 @@ if TYPE_CHECKING:
 
 ALIVE = frozenset({ProcessStatus.RUNNING, ProcessStatus.PAUSED, ProcessStatus.PAUSING})
 CUT_OFF = "the runtime was stopped while it started the container"
-PERHAPS_RAN = "the runtime and containerd were stopped while they started the container; whether it ran is not known"
+PERHAPS_RAN = (
+    "the runtime and containerd were stopped while they started the container; whether it ran is not known"
+)
 
 _ID = re.compile(r"[0-9a-f]{64}")
 
